@@ -1,0 +1,1 @@
+"""What all admin pages share: who sees which tenant's rows, buttons that act, and how values are drawn."""

@@ -1,0 +1,147 @@
+"""Shapes of the providers and configs API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_filters
+from django.db.models import QuerySet
+from rest_framework import serializers
+
+from integrations.configs import schemas
+from integrations.contracts.capabilities import Capability, Environment
+from integrations.models import Config, ConfigStatus
+from integrations.tenancy.serializers import StrictSerializer
+
+CATEGORIES = [each.value for each in Capability]
+ENVIRONMENTS = [each.value for each in Environment]
+
+
+class SchemaFieldSerializer(serializers.Serializer[Any]):
+    """One field of a provider's config. `secret` ones are write-only."""
+
+    name = serializers.CharField()
+    label = serializers.CharField()
+    help = serializers.CharField(allow_blank=True)
+    type = serializers.ChoiceField(choices=["string", "integer", "boolean"])
+    required = serializers.BooleanField()
+    secret = serializers.BooleanField()
+    default = serializers.JSONField(allow_null=True)
+    pattern = serializers.CharField(required=False, allow_blank=True, help_text="Must match the whole text.")
+    multiline = serializers.BooleanField(required=False)
+    choices = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), required=False)
+
+
+class CapabilitySerializer(serializers.Serializer[Any]):
+    category = serializers.ChoiceField(choices=CATEGORIES)
+    operations = serializers.ListField(child=serializers.CharField(), help_text="What this provider's adapter can do.")
+
+
+class ProviderSerializer(serializers.Serializer[Any]):
+    slug = serializers.CharField()
+    name = serializers.CharField()
+    description = serializers.CharField(allow_blank=True)
+    docs_url = serializers.CharField(allow_blank=True)
+    categories = serializers.ListField(child=serializers.ChoiceField(choices=CATEGORIES))
+    capabilities = CapabilitySerializer(many=True)
+    environments = serializers.ListField(child=serializers.ChoiceField(choices=ENVIRONMENTS))
+    requirements = serializers.ListField(child=serializers.CharField(), help_text="What to have at hand before setting up.")
+    config_schema = SchemaFieldSerializer(many=True)
+    is_global = serializers.BooleanField(help_text="An account of the installation can serve many tenants.")
+    granted = serializers.BooleanField(help_text="Your tenant may use the installation's account.")
+    configs = serializers.IntegerField(help_text="How many accounts of yours are set up.")
+
+
+class ProviderListSerializer(serializers.Serializer[Any]):
+    next = serializers.CharField(allow_null=True)
+    previous = serializers.CharField(allow_null=True)
+    results = ProviderSerializer(many=True)
+
+
+class ConfigSerializer(serializers.Serializer[Any]):
+    """A stored account. `secrets` shows which are set, masked; their values are never answered."""
+
+    id = serializers.IntegerField()
+    provider = serializers.CharField()
+    label = serializers.CharField(allow_blank=True)
+    environment = serializers.ChoiceField(choices=ENVIRONMENTS)
+    is_active = serializers.BooleanField()
+    categories = serializers.ListField(child=serializers.ChoiceField(choices=CATEGORIES))
+    primary = serializers.ListField(child=serializers.ChoiceField(choices=CATEGORIES), help_text="Categories it serves first.")
+    values = serializers.DictField(child=serializers.JSONField())
+    secrets = serializers.DictField(child=serializers.CharField())
+    missing = serializers.DictField(child=serializers.CharField(), help_text="What keeps it from being switched on.")
+    urls = serializers.DictField(child=serializers.CharField(), help_text="Purpose -> URL to give to the provider.")
+    status = serializers.ChoiceField(choices=ConfigStatus.choices)
+    status_detail = serializers.CharField(allow_blank=True)
+    tested_at = serializers.DateTimeField(allow_null=True)
+    created = serializers.DateTimeField()
+    updated = serializers.DateTimeField()
+
+
+class ConfigUpdateSerializer(StrictSerializer):
+    """`values` holds plain fields and secrets by the names of the provider's `config_schema`. A secret that is left out or
+    empty keeps its stored value, null removes it."""
+
+    label = serializers.CharField(max_length=100, allow_blank=True, required=False)
+    environment = serializers.ChoiceField(choices=ENVIRONMENTS)
+    is_active = serializers.BooleanField(required=False)
+    values = serializers.DictField(child=serializers.JSONField(allow_null=True))
+
+
+class ConfigCreateSerializer(ConfigUpdateSerializer):
+    provider = serializers.CharField(max_length=50)
+
+
+class ConfigPatchSerializer(ConfigUpdateSerializer):
+    """Only what is given changes; within `values`, too."""
+
+    environment = serializers.ChoiceField(choices=ENVIRONMENTS, required=False)
+    values = serializers.DictField(child=serializers.JSONField(allow_null=True), required=False)
+
+
+class PrimarySerializer(StrictSerializer):
+    category = serializers.ChoiceField(
+        choices=CATEGORIES, required=False, help_text="Without it: every category of the provider."
+    )
+
+
+class OutcomeSerializer(serializers.Serializer[Any]):
+    ok = serializers.BooleanField()
+    status = serializers.CharField()
+    detail = serializers.CharField()
+    duration_ms = serializers.IntegerField()
+
+
+class SetupUrlSerializer(serializers.Serializer[Any]):
+    url = serializers.CharField()
+    what = serializers.CharField()
+
+
+class SetupSerializer(serializers.Serializer[Any]):
+    """What a person needs to set the provider up. `urls` belong to the config and are empty before there is one."""
+
+    provider = ProviderSerializer()
+    config = serializers.IntegerField(allow_null=True)
+    steps = serializers.ListField(child=serializers.CharField(), help_text="Steps to POST to.")
+    urls = serializers.DictField(child=SetupUrlSerializer())
+    fixed_urls = serializers.DictField(child=SetupUrlSerializer(), help_text="Shared by all tenants: bodies are checked back.")
+
+
+class StepSerializer(StrictSerializer):
+    config = serializers.IntegerField(help_text="The config to do it with.")
+
+
+class ConfigFilter(django_filters.FilterSet):
+    provider = django_filters.CharFilter(field_name="provider_id")
+    category = django_filters.ChoiceFilter(choices=[(each, each) for each in CATEGORIES], method="filter_category")
+    environment = django_filters.ChoiceFilter(choices=[(each, each) for each in ENVIRONMENTS])
+    is_active = django_filters.BooleanFilter()
+    status = django_filters.ChoiceFilter(choices=ConfigStatus.choices)
+
+    class Meta:
+        model = Config
+        fields: list[str] = []
+
+    def filter_category(self, rows: QuerySet[Config], name: str, value: str) -> QuerySet[Config]:
+        return rows.filter(provider_id__in=schemas.slugs_of(value))

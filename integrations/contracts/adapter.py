@@ -1,0 +1,156 @@
+"""What every adapter is given and what it must offer, whatever its capability."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from integrations.contracts.capabilities import Environment
+from integrations.contracts.wire import Wire
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigView:
+    """A config opened for one call. Attribute access reads plain values and secrets alike; `repr` shows no secret.
+
+    `base_url` has no trailing slash and already follows the environment.
+    """
+
+    id: int | None
+    tenant_id: int | None
+    provider: str
+    environment: Environment
+    base_url: str
+    values: Mapping[str, Any]
+    secrets: Mapping[str, Any] = field(repr=False)
+    label: str = ""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if name in self.secrets:
+            return self.secrets[name]
+        if name in self.values:
+            return self.values[name]
+        raise AttributeError(f"config of {self.provider} has no value {name!r}")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a value or secret, `default` where an optional field was left empty."""
+        return self.secrets.get(name, self.values.get(name, default))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A provider's HTTP answer, read whole up to the client's size limit."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    duration_ms: int
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.status < 300
+
+    def text(self) -> str:
+        return self.body.decode("utf-8", errors="replace")
+
+    def json(self) -> Wire:
+        """Return checked access to the parsed body; raise `WireError` where it is no JSON."""
+        import json
+
+        from integrations.contracts.wire import WireError
+
+        try:
+            return Wire(json.loads(self.body))
+        except ValueError:
+            raise WireError("body is not JSON") from None
+
+
+class HttpPort(Protocol):
+    """The hub's one outbound client, bound to a config: timeouts, masking, recording and the URL guard are its business.
+
+    `url` is absolute, or a path below the config's base URL. `safe=True` promises that repeating the request is harmless
+    (a query, a token fetch): then a timeout is `ProviderUnavailable`; otherwise, once a byte may have been sent, it is
+    `OutcomeUnknown`. An answer of any status is returned, not raised: the adapter knows what it means.
+    `operation` names the exchange in the log. Nothing is retried and no redirect is followed.
+    """
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        operation: str,
+        safe: bool | None = None,
+        query: Mapping[str, str] | None = None,
+        json: Any = None,
+        form: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        timeout: tuple[float, float] | None = None,
+    ) -> Reply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedToken:
+    """A token as a provider gave it; `expires_in` in seconds."""
+
+    access_token: str = field(repr=False)
+    expires_in: float
+
+
+class TokenPort(Protocol):
+    """Access tokens shared by all processes: cached, fetched by one caller at a time, sealed at rest."""
+
+    def access_token(self, fetch: Callable[[], FetchedToken], *, rejected: str | None = None) -> str:
+        """Return a valid token, calling `fetch` at most once. `rejected` is a token that the provider refused just now:
+        it is dropped if it is still the stored one (else what another caller stored meanwhile is used)."""
+        ...
+
+
+class Clock(Protocol):
+    def __call__(self) -> datetime:
+        """Return the aware current time in UTC."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TestResult:
+    """What a connection test found; `detail` is for the person who pressed the button and holds no secret."""
+
+    __test__ = False  # pytest: not a test class
+
+    ok: bool
+    status: str
+    detail: str
+
+
+class Adapter(ABC):
+    """One provider's way of doing one capability. Lives for one call; keeps no state, opens no transaction."""
+
+    def __init__(self, *, config: ConfigView, http: HttpPort, tokens: TokenPort, clock: Clock) -> None:
+        self.config = config
+        self.http = http
+        self.tokens = tokens
+        self.clock = clock
+
+    @abstractmethod
+    def test_connection(self) -> TestResult:
+        """Call the provider with this config's credentials, changing nothing there. Raise `ProviderError` as any call."""
+
+    def register_webhooks(self, urls: Mapping[str, str]) -> str:
+        """Tell the provider our callback URLs (purpose -> URL); return a sentence on what was done.
+
+        Raises `UnsupportedOperation` where that is done by hand in the provider's dashboard.
+        """
+        from integrations.contracts.errors import UnsupportedOperation
+
+        raise UnsupportedOperation(
+            "This provider has no API for registering webhooks: paste the URLs into its dashboard.",
+            provider=self.config.provider,
+        )

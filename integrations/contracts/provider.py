@@ -1,0 +1,72 @@
+"""How a provider declares itself: one `PROVIDER = Provider(...)` in its folder's provider.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from integrations.contracts.adapter import Adapter
+from integrations.contracts.capabilities import Capability, Environment
+from integrations.contracts.inbound import WebhookAdapter
+from integrations.contracts.schema import ConfigSchema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """Token bucket of one config and operation: `rate` calls per second, at most `burst` at once."""
+
+    rate: float
+    burst: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A third-party service. Class references are "module:Class" relative to the provider's own package `package`,
+    so that declaring costs no import.
+
+    `routing_fields` are plain values under which the provider names the account in its webhooks (a shortcode): they find
+    the tenant on fixed paths. `is_global`: one installation-wide config from the environment may serve many tenants.
+    `masked_keys`: names of members, form fields and headers whose values never reach a log, beside the declared secrets.
+    """
+
+    slug: str
+    name: str
+    docs_url: str
+    package: str
+    config: ConfigSchema
+    adapters: Mapping[Capability, str]
+    base_urls: Mapping[Environment, str]
+    description: str = ""
+    webhook: str = ""
+    simulator: str = ""
+    is_global: bool = False
+    routing_fields: tuple[str, ...] = ()
+    masked_keys: frozenset[str] = frozenset()
+    rate_limit: RateLimit = field(default_factory=lambda: RateLimit(rate=20, burst=40))
+    timeout: tuple[float, float] = (5.0, 30.0)
+    requirements: tuple[str, ...] = ()
+    """What a person must have at hand before setting it up, one sentence each."""
+
+    @property
+    def categories(self) -> list[str]:
+        return sorted(capability.value for capability in self.adapters)
+
+    def _load(self, reference: str) -> Any:
+        module, _, name = reference.partition(":")
+        return getattr(import_module(f"{self.package}.{module}"), name)
+
+    def adapter_class(self, capability: Capability) -> type[Adapter]:
+        """Return the adapter class; raise KeyError where the provider has no such capability."""
+        loaded: type[Adapter] = self._load(self.adapters[capability])
+        return loaded
+
+    def webhook_adapter(self) -> WebhookAdapter | None:
+        if not self.webhook:
+            return None
+        make: Callable[[], WebhookAdapter] = self._load(self.webhook)
+        return make()
+
+    def simulator_class(self) -> type[Any] | None:
+        return self._load(self.simulator) if self.simulator else None

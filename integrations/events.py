@@ -1,0 +1,97 @@
+"""The in-process bus between features. Who reacts to what stands in `integrations_site/wiring.py` and nowhere else.
+
+`emit` runs every handler at once, in the caller's transaction: what the handlers write commits or rolls back with the fact.
+A handler must not touch the network.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+class Unmatched(Exception):
+    """Raised by a handler that can't tell which of the tenant's objects an event is about; the text says what it looked for."""
+
+
+Handler = Callable[[Any], None]
+Responder = Callable[[Any], Any]
+
+_handlers: dict[type, list[Handler]] = defaultdict(list)
+_responders: dict[type, list[Responder]] = defaultdict(list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainEvent:
+    """A fact about a tenant's object, in past tense: `type` is dotted (`payment.completed`), `object` is its public form.
+
+    `object_type`/`object_id` name the object for timelines. `key` makes the fact unique: a second event of the same tenant,
+    type and key is the same fact and must not be published twice.
+    """
+
+    tenant_id: int
+    type: str
+    object: Mapping[str, Any]
+    object_type: str
+    object_id: str
+    key: str
+    private: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    """For handlers inside the hub only (a payer's full phone number); never leaves the house."""
+
+
+def subscribe(event_class: type, handler: Handler) -> None:
+    """Run `handler` on every event of exactly this class, in the order of subscription. Subscribing twice is once."""
+    if handler not in _handlers[event_class]:
+        _handlers[event_class].append(handler)
+
+
+def emit(event: Any) -> int:
+    """Hand `event` to its handlers and return how many there were; an exception of a handler is the caller's."""
+    handlers = _handlers[type(event)]
+    for handler in handlers:
+        handler(event)
+    return len(handlers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineAsked:
+    """Question to all features: what do you know of this object? Answered with a list of `TimelineEntry`."""
+
+    tenant_id: int
+    object_type: str
+    object_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """One line of an object's story. `kind` is short and stable (`call`, `webhook`, `ledger`, `sms`, `delivery` ...)."""
+
+    at: datetime
+    kind: str
+    text: str
+    status: str = ""
+    object_type: str = ""
+    object_id: str = ""
+    duration_ms: int | None = None
+
+
+def respond(question_class: type, responder: Responder) -> None:
+    """Let `responder` answer this class of questions, after those set earlier. Setting it twice is once."""
+    if responder not in _responders[question_class]:
+        _responders[question_class].append(responder)
+
+
+def ask(question: Any) -> Any:
+    """Return the first answer that is not None, or None where nobody answers this class of questions."""
+    for responder in _responders[type(question)]:
+        answer = responder(question)
+        if answer is not None:
+            return answer
+    return None
+
+
+def ask_all(question: Any) -> list[Any]:
+    """Return the items of every responder's list, one list after the other."""
+    return [item for responder in _responders[type(question)] for item in responder(question)]

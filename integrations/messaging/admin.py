@@ -1,0 +1,144 @@
+"""Messages and what became of them; suppressed addresses; delivery reports that nobody could place."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Prefetch, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.decorators import display
+
+from integrations.adminbase.access import READERS
+from integrations.adminbase.base import TenantScopedAdmin
+from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.render import badge, block, moment, pretty_json, reference, table
+from integrations.messaging.models import Message, MessageEvent, Recipient, Suppression, UnmatchedReport
+from integrations.messaging.selectors import overall_status
+from integrations.models import Role
+
+RECIPIENTS_SHOWN = 200
+
+
+@admin.register(Message)
+class MessageAdmin(TenantScopedAdmin):
+    """Read-only, for staff too: a message is sent through the API or by an event, never edited."""
+
+    viewers = READERS | {Role.STAFF}
+    list_display = ("created", "shown_id", "status", "recipient_count", "provider", "category", "about")
+    list_display_links = ("created", "shown_id")
+    list_filter = (ProviderFilter, ("channel", ChoicesDropdownFilter), ("created", RangeDateTimeFilter))
+    search_fields = ("id", "body", "recipients__number", "reference_id", "recipients__provider_ref")
+    search_help_text = "Text, phone number, reference or provider id"
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("shown_id", "status"),
+                    ("channel", "provider"),
+                    ("sender", "config"),
+                    ("segments", "encoding"),
+                    ("about", "category"),
+                    ("created", "send_at"),
+                    "created_by",
+                    "shown_body",
+                )
+            },
+        ),
+        ("Recipients", {"fields": ("recipient_table",)}),
+        ("Story", {"fields": ("story",)}),
+    )
+    readonly_fields = ("shown_id", "status", "about", "shown_body", "recipient_table", "story")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
+        states = Recipient.objects.only("id", "message_id", "tenant_id", "state").order_by("id")
+        return super().get_queryset(request).prefetch_related(Prefetch("recipients", queryset=states, to_attr="with_states"))
+
+    @display(description="Message", ordering="id")
+    def shown_id(self, obj: Message) -> str:
+        return obj.pk
+
+    @display(description="Status")
+    def status(self, obj: Message) -> SafeString:
+        return badge(overall_status(each.state for each in self._states(obj)))
+
+    @display(description="To")
+    def recipient_count(self, obj: Message) -> str:
+        states = Counter(each.state for each in self._states(obj))
+        return ", ".join(f"{count} {state}" for state, count in states.most_common())
+
+    @staticmethod
+    def _states(obj: Message) -> list[Recipient]:
+        found: list[Recipient] = getattr(obj, "with_states", [])
+        return found
+
+    @display(description="About")
+    def about(self, obj: Message) -> SafeString:
+        return reference(obj.reference_type, obj.reference_id)
+
+    @display(description="Text")
+    def shown_body(self, obj: Message) -> SafeString:
+        return block(obj.body)
+
+    @display(description="Recipients")
+    def recipient_table(self, obj: Message) -> SafeString:
+        rows = [
+            (
+                each.number,
+                badge(each.state),
+                each.provider_status or "-",
+                each.detail or "-",
+                each.provider_ref or "-",
+                f"{each.currency} {each.cost:f}" if each.cost is not None else "-",
+                moment(each.delivered_at),
+            )
+            for each in Recipient.objects.filter(message=obj).order_by("id")[:RECIPIENTS_SHOWN]
+        ]
+        return table(("Number", "State", "Provider says", "Detail", "Provider id", "Cost", "Delivered"), rows)
+
+    @display(description="Events")
+    def story(self, obj: Message) -> SafeString:
+        events = MessageEvent.objects.filter(recipient__message=obj).select_related("recipient").order_by("at", "id")
+        rows = [
+            (moment(event.at), event.recipient.number, badge(event.state), event.detail or "-", event.source)
+            for event in events[:RECIPIENTS_SHOWN]
+        ]
+        return table(("When", "Number", "State", "Detail", "Source"), rows)
+
+
+@admin.register(Suppression)
+class SuppressionAdmin(TenantScopedAdmin):
+    """Addresses that are not written to any more; an admin may add one, and take one off when its owner agrees again."""
+
+    can_add = can_delete = True
+    list_display = ("address", "channel", "reason", "source", "created")
+    list_filter = (("channel", ChoicesDropdownFilter),)
+    search_fields = ("address", "reason")
+    readonly_fields = ("source", "created")
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        own = ("channel", "address", "reason")
+        return (*own, "source", "created") if obj is not None else ("tenant", *own)
+
+    def save_model(self, request: HttpRequest, obj: Suppression, form: Any, change: bool) -> None:
+        obj.source = f"admin {request.user.get_username()}"[:50]
+        super().save_model(request, obj, form, change)
+
+
+@admin.register(UnmatchedReport)
+class UnmatchedReportAdmin(TenantScopedAdmin):
+    """Delivery reports for ids that no message of ours has, or had when they came."""
+
+    list_display = ("created", "provider", "number", "provider_ref", "matched_at")
+    list_filter = (ProviderFilter, ("created", RangeDateTimeFilter))
+    search_fields = ("number", "provider_ref")
+    fields = (("provider", "config"), ("number", "provider_ref"), ("created", "matched_at"), "shown_payload")
+    readonly_fields = ("shown_payload",)
+
+    @display(description="Report")
+    def shown_payload(self, obj: UnmatchedReport) -> SafeString:
+        return pretty_json(obj.payload)

@@ -1,0 +1,186 @@
+"""`/api/v1/integrations/sms/...` and `/api/v1/integrations/messages`: views parse, authorise and hand on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import Http404
+from django.urls import path, re_path
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from integrations.contracts.money import InvalidMoney, Money, exponent
+from integrations.contracts.sms import Balance
+from integrations.messaging import selectors, services
+from integrations.messaging.models import Channel, Message
+from integrations.messaging.numbers import normalise_all
+from integrations.messaging.segments import count_segments
+from integrations.messaging.serializers import (
+    BalanceSerializer,
+    MessageDetailSerializer,
+    MessageFilter,
+    MessageSerializer,
+    SmsPreviewResultSerializer,
+    SmsPreviewSerializer,
+    SmsSendSerializer,
+)
+from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant_of
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and body give the stored answer, for 24 hours."
+)
+
+
+class SmsSendView(StaffAPIView):
+    """Accept a text; it is sent by the workers."""
+
+    key_scope = "messages"
+
+    @extend_schema(parameters=[IDEMPOTENCY_KEY], request=SmsSendSerializer, responses={202: MessageSerializer})
+    @idempotent
+    def post(self, request: Request) -> Response:
+        asked = SmsSendSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        given = asked.validated_data
+        reference = given["reference"] or {"type": "", "id": ""}
+        with transaction.atomic():
+            message = services.send_sms(
+                tenant=tenant_of(request),
+                to=given["to"],
+                message=given["message"],
+                sender=given["sender"],
+                provider=given["provider"],
+                config_id=given["config"],
+                reference=(reference["type"], reference["id"]),
+                category=given["category"],
+                send_at=given["send_at"],
+                created_by=str(getattr(request.user, "name", "")),
+            )
+            attach("message", message.pk)
+        return self._answer(message.pk)
+
+    def replay(self, request: Request, object_type: str, object_id: str) -> Response:
+        return self._answer(object_id)
+
+    def _answer(self, message_id: str) -> Response:
+        return Response(selectors.message_data(selectors.get_message(message_id)), status=202)
+
+
+class SmsPreviewView(StaffAPIView):
+    """Tell encoding and number of parts before anything is sent."""
+
+    key_scope = "messages"
+
+    @extend_schema(request=SmsPreviewSerializer, responses=SmsPreviewResultSerializer)
+    def post(self, request: Request) -> Response:
+        asked = SmsPreviewSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        given = asked.validated_data
+        recipients = len(normalise_all(given["to"], country=tenant_of(request).country)) if given["to"] else 0
+        counted = count_segments(given["message"])
+        return Response(
+            {
+                "encoding": counted.encoding,
+                "units": counted.units,
+                "segments": counted.count,
+                "remaining": counted.remaining,
+                "unusual": list(counted.unusual),
+                "recipients": recipients,
+                "total_segments": counted.count * recipients,
+            }
+        )
+
+
+class SmsBalanceView(StaffAPIView):
+    """Ask the provider what is left in the account."""
+
+    key_scope = "messages"
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("provider", str, description="Which account to ask; the one that serves SMS if left out.")
+        ],
+        responses=BalanceSerializer,
+    )
+    def get(self, request: Request) -> Response:
+        provider, balance = services.get_balance(
+            tenant=tenant_of(request), provider=request.query_params.get("provider") or None
+        )
+        return Response(
+            {
+                "provider": provider,
+                "amount": _minor_units(balance),
+                "currency": balance.currency,
+                "value": f"{balance.amount:f}",
+            }
+        )
+
+
+class SmsDetailView(StaffAPIView):
+    """One text with its recipients."""
+
+    key_scope = "messages"
+
+    @extend_schema(responses=MessageSerializer)
+    def get(self, request: Request, message_id: str) -> Response:
+        return Response(selectors.message_data(_found(message_id, channel=Channel.SMS.value)))
+
+
+class MessageListView(StaffGenericAPIView):
+    """The tenant's messages of all channels, newest first."""
+
+    key_scope = "messages"
+    serializer_class = MessageSerializer
+    filterset_class = MessageFilter
+    default_ordering = ("-created", "-id")
+    orderings = {"created": ("created", "id"), "-created": ("-created", "-id")}
+
+    def get_queryset(self) -> QuerySet[Message]:
+        if getattr(self, "swagger_fake_view", False):
+            return Message.unscoped.none()
+        return selectors.list_messages()
+
+    @extend_schema(responses=MessageSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response([selectors.message_data(message) for message in page or []])
+
+
+class MessageDetailView(StaffAPIView):
+    """One message with what happened to each recipient."""
+
+    key_scope = "messages"
+
+    @extend_schema(responses=MessageDetailSerializer)
+    def get(self, request: Request, message_id: str) -> Response:
+        return Response(selectors.message_data(_found(message_id), with_events=True))
+
+
+def _found(message_id: str, **conditions: Any) -> Message:
+    try:
+        return selectors.get_message(message_id, **conditions)
+    except Message.DoesNotExist:
+        raise Http404 from None
+
+
+def _minor_units(balance: Balance) -> int | None:
+    """Return the balance in whole minor units, rounded down; None where the provider named no currency."""
+    try:
+        return Money(int(balance.amount.scaleb(exponent(balance.currency)) // 1), balance.currency).minor_units
+    except InvalidMoney:
+        return None
+
+
+MESSAGE_ID = r"(?P<message_id>msg_[0-9a-z]{26})"
+routes: list[Any] = [
+    path("integrations/sms/send", SmsSendView.as_view()),
+    path("integrations/sms/preview", SmsPreviewView.as_view()),
+    path("integrations/sms/balance", SmsBalanceView.as_view()),
+    re_path(rf"^integrations/sms/{MESSAGE_ID}$", SmsDetailView.as_view()),
+    path("integrations/messages", MessageListView.as_view()),
+    re_path(rf"^integrations/messages/{MESSAGE_ID}$", MessageDetailView.as_view()),
+]

@@ -1,0 +1,19 @@
+"""How messaging reacts to what others report; subscribed in `integrations_site/wiring.py`. All run in the caller's transaction
+and inside the tenant's scope."""
+
+from __future__ import annotations
+
+from integrations.contracts.inbound import MessageReported
+from integrations.events import DomainEvent
+from integrations.messaging import receipts, reports
+
+
+def on_message_reported(event: MessageReported) -> None:
+    """A provider's delivery report: see `reports.receive`."""
+    reports.receive(event)
+
+
+def on_payment_completed(event: DomainEvent) -> None:
+    """Money arrived: send the payer a receipt. Other events are none of our business."""
+    if event.type == "payment.completed":
+        receipts.send_receipt(event)

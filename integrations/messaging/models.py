@@ -1,0 +1,143 @@
+"""Messages, whom they went to, and what became of them."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from integrations.contracts import clock
+from integrations.contracts.sms import MessageState
+from integrations.models import Config
+from integrations.models.base import PrefixedIdField, TenantOwned
+
+
+class Channel(models.TextChoices):
+    SMS = "sms", "SMS"
+
+
+STATES = [(state.value, state.value.capitalize()) for state in MessageState]
+
+
+class Message(TenantOwned):
+    """One text, to one or many recipients; what happened to it is in the recipients.
+
+    `provider` and `config` were chosen when it was accepted and stay: a retry never moves it to another account.
+    `config` is empty where the installation's account serves the tenant.
+    """
+
+    id = PrefixedIdField(prefix="msg")
+    channel = models.CharField(max_length=10, choices=Channel.choices, default=Channel.SMS)
+    provider = models.CharField(max_length=50)
+    config = models.ForeignKey(Config, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    sender = models.CharField(max_length=20, blank=True)
+    body = models.TextField()
+    segments = models.PositiveSmallIntegerField()
+    encoding = models.CharField(max_length=10)
+    reference_type = models.CharField(max_length=30, blank=True)
+    reference_id = models.CharField(max_length=60, blank=True)
+    category = models.CharField(max_length=30, blank=True)
+    key = models.CharField(max_length=150, blank=True, help_text="At most one message of a tenant has this key.")
+    send_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.CharField(max_length=150, blank=True)
+    created = models.DateTimeField(default=clock.now)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["-created", "-id"]
+        constraints = [models.UniqueConstraint(fields=["tenant", "key"], condition=~Q(key=""), name="message_key_once")]
+        indexes = [
+            models.Index(fields=["tenant", "-created", "-id"], name="message_of_tenant"),
+            models.Index(fields=["tenant", "reference_type", "reference_id"], name="message_of_reference"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} {self.pk}"
+
+
+class Recipient(TenantOwned):
+    """One number of a message. `state` changes through `transitions.advance` alone; delivered and failed are final.
+
+    `given_up`: failed in our queue, the provider certainly has not sent it; then, and only then, a person may retry it.
+    `tries` counts the provider's answers that asked for another try. `cost` is in major units of `currency`.
+    """
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="recipients")
+    number = models.CharField(max_length=20)
+    state = models.CharField(max_length=10, choices=STATES, default=MessageState.QUEUED.value)
+    provider_ref = models.CharField(max_length=200, blank=True)
+    provider_status = models.CharField(max_length=100, blank=True)
+    detail = models.TextField(blank=True)
+    given_up = models.BooleanField(default=False)
+    tries = models.PositiveSmallIntegerField(default=0)
+    cost = models.DecimalField(max_digits=14, decimal_places=6, null=True, blank=True)
+    currency = models.CharField(max_length=3, blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    updated = models.DateTimeField(default=clock.now)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["message", "number"], name="recipient_once")]
+        indexes = [
+            models.Index(fields=["tenant", "provider_ref"], condition=~Q(provider_ref=""), name="recipient_provider_ref"),
+            models.Index(fields=["tenant", "number"], condition=Q(state="unknown"), name="recipient_unknown"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.state}"
+
+
+class MessageEvent(TenantOwned):
+    """One line of a recipient's story; never changed. `state` is the state reached, empty where it stayed."""
+
+    recipient = models.ForeignKey(Recipient, on_delete=models.CASCADE, related_name="events")
+    at = models.DateTimeField()
+    state = models.CharField(max_length=10, blank=True, choices=STATES)
+    detail = models.TextField(blank=True)
+    source = models.CharField(max_length=20)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["at", "id"]
+
+    def __str__(self) -> str:
+        return f"{self.at:%H:%M:%S} {self.state or self.detail}"
+
+
+class UnmatchedReport(TenantOwned):
+    """A delivery report for an id we do not know yet: it may have overtaken our own commit.
+
+    Applied when the id turns up within `reports.REPLAY_WINDOW`; kept as unmatched after that.
+    """
+
+    config = models.ForeignKey(Config, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    provider = models.CharField(max_length=50)
+    provider_ref = models.CharField(max_length=200)
+    number = models.CharField(max_length=20)
+    payload = models.JSONField()
+    created = models.DateTimeField(default=clock.now)
+    matched_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["id"]
+        indexes = [
+            models.Index(fields=["tenant", "number"], condition=Q(matched_at__isnull=True), name="unmatched_report_open")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.provider_ref}"
+
+
+class Suppression(TenantOwned):
+    """An address that is not to be written to any more on a channel, and why."""
+
+    channel = models.CharField(max_length=10, choices=Channel.choices, default=Channel.SMS)
+    address = models.CharField(max_length=254)
+    reason = models.CharField(max_length=200)
+    source = models.CharField(max_length=50, blank=True)
+    created = models.DateTimeField(default=clock.now)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["tenant", "channel", "address"], name="suppression_once")]
+
+    def __str__(self) -> str:
+        return f"{self.channel} {self.address}"

@@ -1,0 +1,259 @@
+"""Delivery reports: matched to a recipient, adopted by one whose answer got lost, or kept until the id turns up.
+
+A report can overtake our own commit of the answer that told us its id. All who touch a number take its lock first, so a report
+is either seen by the one who writes the id, or finds the id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import Q, QuerySet
+
+from integrations.contracts import clock
+from integrations.contracts.inbound import MessageReported, Trust
+from integrations.contracts.sms import MessageState
+from integrations.events import Unmatched
+from integrations.messaging.models import Channel, Recipient, Suppression, UnmatchedReport
+from integrations.messaging.transitions import advance, note
+from integrations.models import ExternalReference, QueueItem, QueueState
+from integrations.runtime.alerts import resolve_alert
+
+REPLAY_WINDOW = timedelta(minutes=10)
+ADOPTION_WINDOW = timedelta(hours=24)
+SEND_KIND = "sms.send"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What of a delivery report is applied. `at` is aware; `trusted`: it came to a path that only the provider knows."""
+
+    state: MessageState | None
+    status: str
+    detail: str
+    suppress: bool
+    at: datetime
+    trusted: bool
+
+    def payload(self) -> dict[str, Any]:
+        return {
+            "state": self.state.value if self.state else None,
+            "status": self.status,
+            "detail": self.detail,
+            "suppress": self.suppress,
+            "at": self.at.isoformat(),
+        }
+
+    @classmethod
+    def of_payload(cls, payload: dict[str, Any]) -> Report:
+        """Read what `payload()` wrote; only trusted reports are kept."""
+        state = MessageState(payload["state"]) if payload["state"] else None
+        at = datetime.fromisoformat(payload["at"])
+        return cls(state, payload["status"], payload["detail"], payload["suppress"], at, trusted=True)
+
+
+def lock_numbers(tenant_id: int, numbers: Iterable[str]) -> None:
+    """Hold these numbers of the tenant until the transaction ends; always taken in the same order, before row locks."""
+    keys = [f"messaging:{tenant_id}:{number}" for number in sorted(set(numbers))]
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key", [keys])
+
+
+def receive(event: MessageReported) -> None:
+    """Apply a report, inside the caller's transaction. It counts only where id and number belong together and, if the path
+    named a config, to that config.
+
+    An untrusted report (fixed path, unsigned) needs a message id that only the provider and the tenant know; it moves the
+    state, but suppresses no number, is adopted by nobody, and raises `events.Unmatched` where it does not fit.
+    """
+    lock_numbers(event.tenant_id, [event.number])
+    report = Report(
+        state=event.state,
+        status=event.provider_status,
+        detail=event.detail,
+        suppress=event.suppress,
+        at=event.occurred_at or clock.now(),
+        trusted=event.trust is not Trust.HINT,
+    )
+    recipient = _known(event)
+    if recipient is None and report.trusted:
+        recipient = _adopter(event)
+    if recipient is not None:
+        apply(recipient, report)
+    elif report.trusted:
+        UnmatchedReport.unscoped.create(
+            tenant_id=event.tenant_id,
+            config_id=event.config_id,
+            provider=event.provider,
+            provider_ref=event.provider_ref,
+            number=event.number,
+            payload=report.payload(),
+        )
+    else:
+        raise Unmatched("An unsigned delivery report fits no message that was sent.")
+
+
+def apply(recipient: Recipient, report: Report) -> None:
+    """Move the (locked) recipient on as the report says, and suppress its number where a trusted report asks for it."""
+    source = "report" if report.trusted else "hint"
+    if report.state is None:
+        note(recipient, at=report.at, source=source, detail=f"unknown status {report.status}")
+        return
+    doubtful = recipient.state == MessageState.UNKNOWN
+    advance(recipient, report.state, at=report.at, source=source, detail=report.detail, provider_status=report.status)
+    if doubtful:
+        _finish_items_of(recipient)
+    if report.suppress and report.trusted:
+        suppress(tenant_id=recipient.tenant_id, number=recipient.number, reason=report.detail, source="report")
+
+
+def replay(recipient: Recipient) -> int:
+    """Apply the kept reports for this (locked) recipient's provider id, oldest first; return how many there were."""
+    kept = _kept(recipient, clock.now() - REPLAY_WINDOW).filter(provider_ref=recipient.provider_ref)
+    reports = list(kept.order_by("id"))
+    for row in reports:
+        _use(row, recipient)
+    return len(reports)
+
+
+def adopt(recipient: Recipient) -> bool:
+    """Let a (locked) recipient whose outcome is unknown take the id of a kept report, if just one id fits."""
+    kept = list(_kept(recipient, clock.now() - REPLAY_WINDOW).order_by("id"))
+    refs = {row.provider_ref for row in kept}
+    if len(refs) != 1 or _rivals(recipient).exists():
+        return False
+    take_reference(recipient, refs.pop())
+    recipient.save()
+    for row in kept:
+        _use(row, recipient)
+    return True
+
+
+def adopt_where_clear(tenant_id: int, numbers: Sequence[str]) -> None:
+    """Try `adopt` for those to (locked) numbers whose outcome is unknown: a rival for their report has just got his own id."""
+    waiting = Recipient.unscoped.filter(tenant_id=tenant_id, number__in=numbers, state=MessageState.UNKNOWN, provider_ref="")
+    for recipient in waiting.select_for_update(of=("self",)).select_related("message").order_by("id"):
+        adopt(recipient)
+
+
+def take_reference(recipient: Recipient, provider_ref: str) -> None:
+    """Write down the provider's id (the caller saves) and let inbound paths find the tenant by it."""
+    recipient.provider_ref = provider_ref
+    ExternalReference.unscoped.bulk_create(
+        [
+            ExternalReference(
+                tenant_id=recipient.tenant_id,
+                provider=recipient.message.provider,
+                kind="message",
+                external_id=provider_ref,
+                config_id=recipient.message.config_id,
+                object_type="message",
+                object_id=recipient.message_id,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def suppress(*, tenant_id: int, number: str, reason: str, source: str) -> None:
+    """Put a number on the tenant's list; the first reason stays."""
+    row = Suppression(
+        tenant_id=tenant_id, channel=Channel.SMS, address=number, reason=reason[:200] or "refused by the network", source=source
+    )
+    Suppression.unscoped.bulk_create([row], ignore_conflicts=True)
+
+
+def _known(event: MessageReported) -> Recipient | None:
+    rows = Recipient.unscoped.filter(
+        tenant_id=event.tenant_id,
+        provider_ref=event.provider_ref,
+        number=event.number,
+        message__provider=event.provider,
+    )
+    if event.config_id is not None:
+        rows = rows.filter(message__config_id=event.config_id)
+    found: Recipient | None = rows.select_for_update(of=("self",)).select_related("message").order_by("id").first()
+    return found
+
+
+def _adopter(event: MessageReported) -> Recipient | None:
+    """Return the one recipient that this report with a new id can only be about: same account and number, sent in the last
+    24 hours, its answer lost, and no other message to that number on its way. Else nobody can tell, and the report is kept."""
+    waiting = Recipient.unscoped.filter(
+        tenant_id=event.tenant_id,
+        number=event.number,
+        state=MessageState.UNKNOWN,
+        provider_ref="",
+        updated__gte=clock.now() - ADOPTION_WINDOW,
+    ).filter(_of_account("message__", event.provider, event.config_id))
+    candidates = list(waiting.select_for_update(of=("self",)).select_related("message")[:2])
+    if len(candidates) != 1 or _rivals(candidates[0]).exists():
+        return None
+    take_reference(candidates[0], event.provider_ref)
+    candidates[0].save()
+    return candidates[0]
+
+
+def _rivals(recipient: Recipient) -> QuerySet[Recipient]:
+    """Return others who might be meant by a report with a new id for this account and number."""
+    now = clock.now()
+    same = Recipient.unscoped.filter(
+        tenant_id=recipient.tenant_id,
+        number=recipient.number,
+        provider_ref="",
+    ).exclude(pk=recipient.pk)
+    same = same.filter(_of_account("message__", recipient.message.provider, recipient.message.config_id))
+    doubtful = Q(state=MessageState.UNKNOWN, updated__gte=now - ADOPTION_WINDOW)
+    due = Q(message__send_at__isnull=True) | Q(message__send_at__lte=now)
+    return same.filter(doubtful | (Q(state=MessageState.QUEUED) & due))
+
+
+def _kept(recipient: Recipient, since: datetime) -> QuerySet[UnmatchedReport]:
+    return (
+        UnmatchedReport.unscoped.select_for_update()
+        .filter(
+            tenant_id=recipient.tenant_id,
+            number=recipient.number,
+            matched_at__isnull=True,
+            created__gte=since,
+        )
+        .filter(_of_account("", recipient.message.provider, recipient.message.config_id))
+    )
+
+
+def _of_account(prefix: str, provider: str, config_id: int | None) -> Q:
+    return Q(**{f"{prefix}provider": provider, f"{prefix}config_id": config_id})
+
+
+def _use(row: UnmatchedReport, recipient: Recipient) -> None:
+    kept = Report.of_payload(row.payload)
+    # It came before we had written that the text was sent; the story is told in the order in which things happened.
+    apply(recipient, replace(kept, at=max(kept.at, recipient.updated)))
+    row.matched_at = clock.now()
+    row.save()
+
+
+def _finish_items_of(recipient: Recipient) -> None:
+    """Complete the queue items in review whose last doubtful recipient this was."""
+    doubtful = [QueueState.NEEDS_REVIEW, QueueState.UNKNOWN]
+    items = QueueItem.unscoped.filter(
+        tenant_id=recipient.tenant_id,
+        kind=SEND_KIND,
+        reference_type="message",
+        reference_id=recipient.message_id,
+        state__in=doubtful,
+        payload__recipients__contains=recipient.pk,
+    )
+    # One that is locked is being settled by somebody who knows more than a report.
+    for item in items.select_for_update(skip_locked=True):
+        others = Recipient.unscoped.filter(
+            tenant_id=recipient.tenant_id, pk__in=item.payload["recipients"], state=MessageState.UNKNOWN
+        ).exclude(pk=recipient.pk)
+        if not others.exists():
+            item.state, item.finished_at = QueueState.COMPLETED, clock.now()
+            item.save()
+            resolve_alert(tenant_id=item.tenant_id, kind="needs_review", subject=f"{item.kind} #{item.pk}")

@@ -1,0 +1,154 @@
+"""Shapes of the messaging API: requests are checked by them, answers are described by them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import django_filters
+from django.db.models import Exists, OuterRef, QuerySet
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from integrations.contracts.sms import MessageState
+from integrations.messaging.models import Channel, Message, Recipient
+from integrations.messaging.services import MAX_LENGTH, MAX_RECIPIENTS
+
+OVERALL = [*(state.value for state in MessageState), "partial"]
+
+
+@extend_schema_field(
+    {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1, "maxItems": MAX_RECIPIENTS}]}
+)
+class RecipientsField(serializers.Field[Any, Any, Any, Any]):
+    """One number, or a list of them, as text."""
+
+    default_error_messages = {
+        "shape": "Give one number or a list of numbers, as text.",
+        "empty": "At least one recipient is needed.",
+        "many": "At most {limit} recipients.",
+    }
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        numbers = [data] if isinstance(data, str) else data
+        if not isinstance(numbers, list) or not all(isinstance(each, str) for each in numbers):
+            self.fail("shape")
+        if not numbers or not all(each.strip() for each in numbers):
+            self.fail("empty")
+        if len(numbers) > MAX_RECIPIENTS:
+            self.fail("many", limit=MAX_RECIPIENTS)
+        return numbers
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class MessageReferenceSerializer(serializers.Serializer[Any]):
+    type = serializers.CharField(max_length=30)
+    id = serializers.CharField(max_length=60)
+
+
+class SmsSendSerializer(serializers.Serializer[Any]):
+    to = RecipientsField()
+    message = serializers.CharField(max_length=MAX_LENGTH, trim_whitespace=False)
+    sender = serializers.CharField(max_length=20, required=False, default="", allow_blank=True)
+    provider = serializers.CharField(max_length=50, required=False, allow_null=True, default=None)
+    config = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=2**62)
+    category = serializers.CharField(max_length=30, required=False, default="", allow_blank=True)
+    send_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    reference = MessageReferenceSerializer(required=False, allow_null=True, default=None)
+
+
+class SmsPreviewSerializer(serializers.Serializer[Any]):
+    message = serializers.CharField(max_length=MAX_LENGTH, trim_whitespace=False)
+    to = RecipientsField(required=False, default=None)
+
+
+class SmsPreviewResultSerializer(serializers.Serializer[Any]):
+    encoding = serializers.ChoiceField(choices=["GSM-7", "UCS-2"])
+    units = serializers.IntegerField(help_text="Septets (GSM-7) or UTF-16 units (UCS-2).")
+    segments = serializers.IntegerField()
+    remaining = serializers.IntegerField(help_text="Units that still fit into the last part.")
+    unusual = serializers.ListField(child=serializers.CharField(), help_text="The characters that force UCS-2.")
+    recipients = serializers.IntegerField(help_text="Distinct numbers; 0 where none were given.")
+    total_segments = serializers.IntegerField(help_text="Parts that would be billed for all recipients.")
+
+
+class BalanceSerializer(serializers.Serializer[Any]):
+    provider = serializers.CharField()
+    amount = serializers.IntegerField(help_text="Minor units, rounded down.", allow_null=True)
+    currency = serializers.CharField(allow_blank=True)
+    value = serializers.CharField(help_text="The exact balance in major units.")
+
+
+class CostSerializer(serializers.Serializer[Any]):
+    value = serializers.CharField(help_text="Major units; may be a fraction of the minor unit.")
+    currency = serializers.CharField(allow_blank=True)
+
+
+class MessageEventSerializer(serializers.Serializer[Any]):
+    at = serializers.DateTimeField()
+    status = serializers.CharField(allow_blank=True, help_text="Empty where the state stayed.")
+    detail = serializers.CharField(allow_blank=True)
+    origin = serializers.CharField(help_text="Who said so: hub, queue, provider, report, hint, suppression, person.")
+
+
+class MessageRecipientSerializer(serializers.Serializer[Any]):
+    to = serializers.CharField()
+    status = serializers.ChoiceField(choices=[state.value for state in MessageState])
+    provider_ref = serializers.CharField(allow_blank=True)
+    provider_status = serializers.CharField(allow_blank=True)
+    error = serializers.CharField(allow_blank=True)
+    cost = CostSerializer(allow_null=True)
+    sent_at = serializers.DateTimeField(allow_null=True)
+    delivered_at = serializers.DateTimeField(allow_null=True)
+
+
+class MessageSerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    channel = serializers.ChoiceField(choices=Channel.values)
+    status = serializers.ChoiceField(choices=OVERALL)
+    provider = serializers.CharField()
+    sender = serializers.CharField(allow_blank=True)
+    message = serializers.CharField()
+    segments = serializers.IntegerField()
+    encoding = serializers.ChoiceField(choices=["GSM-7", "UCS-2"])
+    category = serializers.CharField(allow_blank=True)
+    reference = MessageReferenceSerializer(allow_null=True)
+    send_at = serializers.DateTimeField(allow_null=True)
+    created = serializers.DateTimeField()
+    created_by = serializers.CharField(allow_blank=True)
+    recipients = MessageRecipientSerializer(many=True)
+
+
+class RecipientStorySerializer(MessageRecipientSerializer):
+    events = MessageEventSerializer(many=True)
+
+
+class MessageDetailSerializer(MessageSerializer):
+    recipients = RecipientStorySerializer(many=True)
+
+
+class MessageFilter(django_filters.FilterSet):
+    """`status` and `to` find messages with such a recipient."""
+
+    channel = django_filters.ChoiceFilter(choices=Channel.choices)
+    provider = django_filters.CharFilter()
+    category = django_filters.CharFilter()
+    reference_type = django_filters.CharFilter()
+    reference_id = django_filters.CharFilter()
+    status = django_filters.ChoiceFilter(choices=[(state.value, state.value) for state in MessageState], method="filter_status")
+    to = django_filters.CharFilter(method="filter_to")
+    created_after = django_filters.IsoDateTimeFilter(field_name="created", lookup_expr="gte")
+    created_before = django_filters.IsoDateTimeFilter(field_name="created", lookup_expr="lt")
+
+    class Meta:
+        model = Message
+        fields: list[str] = []
+
+    def filter_status(self, rows: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
+        return rows.filter(Exists(Recipient.objects.filter(message_id=OuterRef("pk"), state=value)))
+
+    def filter_to(self, rows: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
+        # An unescaped `+` in a query string arrives as a space.
+        number = f"+{value.strip().lstrip('+')}"
+        return rows.filter(Exists(Recipient.objects.filter(message_id=OuterRef("pk"), number=number)))

@@ -1,0 +1,86 @@
+"""Who uses the hub: tenants, the people in them, and the keys of their systems."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.contrib.auth.models import AbstractUser
+from django.core.validators import RegexValidator
+from django.db import models
+
+from integrations.models.base import PrefixedIdField, TenantOwned
+
+
+class User(AbstractUser):
+    """A person. A superuser operates the installation; what others may do comes from their memberships."""
+
+
+class Tenant(models.Model):
+    """An organisation: a school, a photo studio, a shop. Everything it owns carries its id."""
+
+    slug = models.SlugField(unique=True, max_length=50)
+    name = models.CharField(max_length=200)
+    country = models.CharField(
+        max_length=2,
+        default="KE",
+        validators=[RegexValidator(r"^[A-Z]{2}$")],
+        help_text="ISO 3166 code; phone numbers without a country code are read as this country's.",
+    )
+    time_zone = models.CharField(max_length=50, default="Africa/Nairobi")
+    currency = models.CharField(max_length=3, default="KES", validators=[RegexValidator(r"^[A-Z]{3}$")])
+    is_active = models.BooleanField(default=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Role(models.TextChoices):
+    ADMIN = "admin", "Admin"
+    STAFF = "staff", "Staff"
+    AUDITOR = "auditor", "Auditor"
+
+
+class Membership(TenantOwned):
+    """A user's role in a tenant; one row for each pair."""
+
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.STAFF)
+    is_active = models.BooleanField(default=True)
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta(TenantOwned.Meta):
+        constraints = [models.UniqueConstraint(fields=["tenant", "user"], name="membership_once")]
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.role})"
+
+
+class ApiKey(TenantOwned):
+    """A key of a tenant's system. The key itself is shown once; only its prefix and SHA-256 are kept.
+
+    A plain hash is enough: the key holds 160 random bits, there is nothing to guess.
+    """
+
+    PREFIX: ClassVar[str] = "hub_"
+
+    id = PrefixedIdField(prefix="key")
+    name = models.CharField(max_length=100)
+    prefix = models.CharField(max_length=16, help_text="The key's first characters, to recognise it by.")
+    key_hash = models.CharField(max_length=64, unique=True, editable=False)
+    role = models.CharField(max_length=10, choices=Role.choices, default=Role.ADMIN)
+    scopes = models.JSONField(default=list, blank=True, help_text="Scopes such as payments:write; empty means all of the role.")
+    created = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["-created"]
+        verbose_name = "API key"
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

@@ -1,0 +1,1 @@
+"""Access tokens that the hub holds at providers."""

@@ -1,0 +1,1 @@
+"""Carries out calls: resolves the config, keeps limits and breakers, queues, retries, reconciles. Names no provider."""

@@ -1,0 +1,133 @@
+"""Putting work into the queue and what people may do to it. Claiming and running are in `worker.py`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import QuerySet
+
+from integrations.contracts import clock
+from integrations.contracts.errors import Conflict
+from integrations.models import AttemptState, QueueItem, QueueState
+from integrations.runtime import jobs
+
+CHANNEL = "hub_queue"
+
+
+def enqueue(
+    *,
+    tenant_id: int,
+    kind: str,
+    payload: dict[str, Any] | None = None,
+    reference: tuple[str, str] = ("", ""),
+    key: str = "",
+    due_at: datetime | None = None,
+    not_after: datetime | None = None,
+    config_id: int | None = None,
+    priority: int = 5,
+    max_attempts: int | None = None,
+) -> QueueItem:
+    """Add an item in the caller's transaction and wake the workers when it commits.
+
+    With a `key` there is at most one open item of this tenant, kind and key: the open one is returned instead. `payload`
+    holds ids, never a secret. Nothing is called after `not_after`.
+    """
+    job = jobs.get(kind)
+    if key:
+        existing: QueueItem | None = QueueItem.unscoped.filter(
+            tenant_id=tenant_id, kind=kind, key=key, state__in=[QueueState.PENDING, QueueState.PROCESSING]
+        ).first()
+        if existing is not None:
+            return existing
+    item = QueueItem(
+        tenant_id=tenant_id,
+        kind=kind,
+        payload=payload or {},
+        reference_type=reference[0],
+        reference_id=reference[1],
+        key=key,
+        due_at=due_at or clock.now(),
+        not_after=not_after,
+        config_id=config_id,
+        priority=priority,
+        max_attempts=max_attempts or job.max_attempts,
+    )
+    if key:
+        created = QueueItem.unscoped.bulk_create([item], ignore_conflicts=True)
+        open_items = QueueItem.unscoped.filter(
+            tenant_id=tenant_id, kind=kind, key=key, state__in=[QueueState.PENDING, QueueState.PROCESSING]
+        )
+        item = open_items.first() or created[0]
+    else:
+        item.save(force_insert=True)
+    if item.due_at <= clock.now():
+        nudge()
+    return item
+
+
+def nudge() -> None:
+    """Wake one or more waiting workers once the current transaction commits (at once where none is open)."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {CHANNEL}")
+
+
+def cancel_item(item_id: int, *, tenant_id: int, by: str) -> QueueItem:
+    """Cancel a pending item; raise `Conflict` where it runs or has ended already. The job is told it failed."""
+    with transaction.atomic():
+        item: QueueItem = QueueItem.unscoped.select_for_update().get(pk=item_id, tenant_id=tenant_id)
+        if item.state != QueueState.PENDING:
+            raise Conflict(f"Only a pending item can be cancelled; this one is {item.state}.")
+        note(item, "Cancelled", f"cancelled by {by}")
+        item.state, item.finished_at = QueueState.CANCELLED, clock.now()
+        item.save()
+        job = jobs.get(item.kind)
+        job.failed(item, Conflict(f"Cancelled by {by}.", provider_code="cancelled"))
+    return item
+
+
+def retry_item(item_id: int, *, tenant_id: int, by: str) -> QueueItem:
+    """Make a failed or cancelled item pending again, with fresh attempts; run a pending one at once.
+
+    Raises `Conflict` for an item that runs, is done, or whose outcome is unknown: an effect that may have happened is not
+    repeated by a click.
+    """
+    with transaction.atomic():
+        item: QueueItem = QueueItem.unscoped.select_for_update().get(pk=item_id, tenant_id=tenant_id)
+        if item.state not in (QueueState.FAILED, QueueState.CANCELLED, QueueState.PENDING):
+            raise Conflict(f"An item that is {item.state} can't be retried.")
+        if item.tries.filter(state__in=[AttemptState.SENDING, AttemptState.UNKNOWN]).exists():
+            raise Conflict("This call may have been carried out already; it is not repeated.")
+        if item.not_after is not None and item.not_after < clock.now():
+            raise Conflict("This was only valid until a time that has passed; start it anew.")
+        if item.key and item.state != QueueState.PENDING and open_twins(item).exists():
+            raise Conflict("The same work is queued already.")
+        if item.state != QueueState.PENDING:
+            item.attempts, item.finished_at = 0, None
+        note(item, "Retried", f"retried by {by}")
+        item.state, item.due_at = QueueState.PENDING, clock.now()
+        item.save()
+        nudge()
+    return item
+
+
+def open_twins(item: QueueItem) -> QuerySet[QueueItem]:
+    """Return other open items of the same tenant, kind and key."""
+    open_states = [QueueState.PENDING, QueueState.PROCESSING]
+    same = QueueItem.unscoped.filter(tenant_id=item.tenant_id, kind=item.kind, key=item.key, state__in=open_states)
+    return same.exclude(pk=item.pk)
+
+
+def note(item: QueueItem, error_class: str, detail: str) -> None:
+    """Add a line to the item's history (the last 50 are kept); the caller saves."""
+    entry = {"at": clock.now().isoformat(), "attempt": item.attempts, "error": error_class, "detail": detail}
+    item.errors = [*item.errors, entry][-50:]
+    item.last_error = detail
+
+
+def release_group(group: str) -> int:
+    """Let go of everything that processes of a dead group held; return how many items. Only its supervisor may call this,
+    after every process of the group has ended: what they were in the middle of is then recovered at once."""
+    held = QueueItem.unscoped.filter(state=QueueState.PROCESSING, worker__endswith=f":{group}")
+    return held.update(lease_until=clock.now() - timedelta(seconds=1))

@@ -1,0 +1,58 @@
+"""Which config serves a call."""
+
+from __future__ import annotations
+
+from integrations.contracts.adapter import ConfigView
+from integrations.contracts.errors import NotConfigured
+from integrations.models import Config, PrimaryConfig, ProviderGrant
+from integrations.models import Provider as ProviderRow
+from integrations.registry import UnknownProvider, config_view, get_provider, global_view, providers_of
+from integrations.runtime.jobs import Call
+
+
+def resolve(call: Call, *, tenant_id: int) -> ConfigView:
+    """Return the config by id, else the tenant's for the named provider, else its primary of the category, else its only
+    one, else the installation's where the tenant is granted it. Raises `NotConfigured` naming what is missing."""
+    config = find_config(
+        tenant_id=tenant_id, capability=call.capability.value, config_id=call.config_id, provider=call.provider
+    )
+    if config is not None:
+        return config_view(config)
+    view = None if call.config_id is not None else _granted(tenant_id, call)
+    if view is None:
+        what = f"{call.capability.value} with {call.provider}" if call.provider else call.capability.value
+        raise NotConfigured(f"No active config serves {what}.", provider=call.provider or "", attr="provider")
+    return view
+
+
+def find_config(*, tenant_id: int, capability: str, config_id: int | None = None, provider: str | None = None) -> Config | None:
+    """Return the tenant's own active config for a capability, or None."""
+    mine = Config.unscoped.filter(tenant_id=tenant_id, is_active=True, provider__enabled=True)
+    if config_id is not None:
+        return mine.filter(pk=config_id).first()
+    primary = PrimaryConfig.unscoped.filter(tenant_id=tenant_id, category=capability).values_list("config_id", flat=True)
+    if provider:
+        try:
+            if capability not in get_provider(provider).categories:
+                return None
+        except UnknownProvider:
+            return None
+        of_provider = mine.filter(provider_id=provider)
+        own: Config | None = of_provider.filter(pk__in=primary).first() or of_provider.order_by("id").first()
+        return own
+    chosen: Config | None = mine.filter(pk__in=primary).first()
+    if chosen is not None:
+        return chosen
+    able: list[Config] = list(mine.filter(provider_id__in=[p.slug for p in providers_of(capability)]).order_by("id")[:2])
+    return able[0] if len(able) == 1 else None
+
+
+def _granted(tenant_id: int, call: Call) -> ConfigView | None:
+    granted = set(ProviderGrant.unscoped.filter(tenant_id=tenant_id).values_list("provider_id", flat=True))
+    enabled = set(ProviderRow.objects.filter(slug__in=granted, enabled=True).values_list("slug", flat=True))
+    for provider in providers_of(call.capability.value):
+        if provider.slug in enabled and call.provider in (None, "", provider.slug):
+            view = global_view(provider, tenant_id)
+            if view is not None:
+                return view
+    return None

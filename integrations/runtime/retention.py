@@ -1,0 +1,41 @@
+"""Removes what is kept for a time only. Small batches, each its own transaction: nobody waits for a long lock."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db.models import QuerySet
+
+from integrations.contracts import clock
+from integrations.models import CallLog, Heartbeat, IdempotencyRecord
+
+logger = structlog.get_logger(__name__)
+
+IDEMPOTENCY_KEPT = timedelta(hours=24)
+HEARTBEAT_KEPT = timedelta(days=1)
+BATCH = 1000
+
+
+def purge() -> dict[str, int]:
+    """Delete call logs older than LOG_RETENTION_DAYS, idempotency records older than 24 hours and heartbeats older than a
+    day; return how many rows of each. Called daily by a schedule; several at once are harmless."""
+    now = clock.now()
+    counts = {
+        "call_logs": _delete(CallLog.unscoped.filter(created__lt=now - timedelta(days=settings.LOG_RETENTION_DAYS))),
+        "idempotency_records": _delete(IdempotencyRecord.unscoped.filter(created__lt=now - IDEMPOTENCY_KEPT)),
+        "heartbeats": _delete(Heartbeat.objects.filter(beat_at__lt=now - HEARTBEAT_KEPT)),
+    }
+    logger.info("purged", **counts)
+    return counts
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    total = 0
+    while True:
+        batch = list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])
+        if not batch:
+            return total
+        total += rows.model._base_manager.filter(pk__in=batch).delete()[0]

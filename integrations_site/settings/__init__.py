@@ -1,0 +1,1 @@
+"""Settings: `base` holds everything; `production`, `demo` and `test` say only what differs."""

@@ -1,0 +1,24 @@
+"""Tags of the console's own pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.utils.safestring import SafeString
+
+from integrations.adminbase.render import badge
+from integrations_site.overview import Overview, overview
+
+register = template.Library()
+
+
+@register.simple_tag(takes_context=True)
+def hub_overview(context: dict[str, Any]) -> Overview:
+    """Return the first page's content for the person who asks."""
+    return overview(context["request"])
+
+
+@register.simple_tag
+def hub_badge(value: str) -> SafeString:
+    return badge(value)

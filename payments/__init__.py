@@ -1,0 +1,1 @@
+"""Payments over any gateway: one model, one transition table, one API."""

@@ -1,0 +1,34 @@
+"""A person settles what neither gateway nor hub could."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from integrations.contracts.errors import Conflict, InvalidRequest
+from integrations.contracts.payment import Failure
+from integrations.models import Tenant
+from integrations.runtime.alerts import resolve_alert
+from payments.ledger import move
+from payments.models import Payment, Status
+
+
+def resolve_payment(*, tenant: Tenant, payment_id: str, paid: bool, receipt: str, note: str, actor: str) -> Payment:
+    """Decide a payment that is `needs_review`, `conflicted` or `unknown` from the gateway's own statement.
+
+    `note` says on what grounds. Raises `Conflict` for any other status, `InvalidRequest` without a note.
+    """
+    if not note.strip():
+        raise InvalidRequest("Say on what grounds.", attr="note")
+    with transaction.atomic():
+        payment = Payment.objects.select_for_update().get(pk=payment_id, tenant=tenant)
+        if payment.status not in (Status.NEEDS_REVIEW, Status.CONFLICTED, Status.UNKNOWN):
+            raise Conflict(f"A payment that is {payment.status} needs no decision.", attr="payment")
+        if receipt and Payment.objects.filter(provider=payment.provider, receipt=receipt).exclude(pk=payment.pk).exists():
+            raise Conflict("This receipt belongs to another payment.", attr="receipt")
+        kind = f"payment_{payment.status}"
+        payment.receipt = payment.receipt or receipt
+        failure = None if paid else Failure(code="not_paid", message="A person found that this was not paid.")
+        target = Status.SUCCEEDED if paid else Status.FAILED
+        move(payment, target, actor=actor, reason=f"decided by a person: {note.strip()}", failure=failure)
+        resolve_alert(tenant_id=tenant.pk, kind=kind, subject=payment.pk)
+    return payment

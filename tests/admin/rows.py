@@ -1,0 +1,138 @@
+"""One row of each tenant-owned model that has an admin page, for a tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from integrations.contracts import clock
+from integrations.contracts.ids import new_id, new_token
+from integrations.messaging.models import Message, MessageEvent, Recipient, Suppression, UnmatchedReport
+from integrations.models import Alert, Attempt, Membership, PrimaryConfig, ProviderGrant, QueueState, Tenant
+from integrations.tenancy.authentication import create_api_key
+from payments.models import LedgerEntry, Operation, Payment
+from tests import factories
+from webhooks.inbound.models import Receipt
+from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Event
+from webhooks.outbound.services import create_endpoint
+
+CANARY = "canary-9f3b61d27c"
+"""A secret of every config here; whatever shows it leaks."""
+
+
+def make_payment(tenant: Tenant, config: Any = None, **fields: Any) -> Payment:
+    """Return a payment of KES 1,500.00 with its operation and one ledger line; succeeded unless told otherwise."""
+    now = clock.now()
+    values: dict[str, Any] = {
+        "config": config,
+        "provider": "mpesa",
+        "status": "succeeded",
+        "amount": 150_000,
+        "currency": "KES",
+        "amount_authorized": 150_000,
+        "amount_captured": 150_000,
+        "method_type": "mobile_money",
+        "phone": "+254712345678",
+        "payer_name": "Jane Wanjiku",
+        "reference_type": "invoice",
+        "reference_id": "INV-0042",
+        "receipt": f"R{new_token()[:9].upper()}",
+        "receipt_number": f"2026-{new_token()[:6]}",
+        "hook_token": new_token(),
+        "completed_at": now,
+        "created": now,
+        "updated": now,
+        **fields,
+    }
+    payment = Payment.unscoped.create(tenant=tenant, **values)
+    operation = Operation.unscoped.create(
+        id=new_id("op"),
+        tenant=tenant,
+        payment=payment,
+        kind="authorize",
+        status="succeeded",
+        amount=payment.amount,
+        idempotency_key=new_token(),
+        hook_token=new_token(),
+        created=now,
+        updated=now,
+    )
+    LedgerEntry.unscoped.create(
+        tenant=tenant,
+        payment=payment,
+        operation=operation,
+        at=now,
+        actor="api",
+        reason="payment asked for",
+        to_status=payment.status,
+        amount=payment.amount,
+        amount_captured=payment.amount_captured,
+        amount_refunded=payment.amount_refunded,
+    )
+    return payment
+
+
+def make_rows(tenant: Tenant) -> dict[str, Any]:
+    """Return {model label: row}. Everything is written as if by the hub itself; the config holds `CANARY` as a secret."""
+    now = clock.now()
+    config = factories.make_config(tenant, "africastalking", {"api_key": CANARY})
+    item = factories.make_item(
+        tenant,
+        config=config,
+        state=QueueState.FAILED,
+        attempts=8,
+        errors=[{"at": now.isoformat(), "attempt": 8, "error": "ProviderUnavailable", "detail": "no connection"}],
+        last_error="no connection",
+    )
+    Attempt.unscoped.create(tenant=tenant, item=item, fence=1, operation="send", state="failed", started_at=now)
+    log = factories.make_log(tenant, config=config, item=item, request_body='{"to": "+254712345678"}')
+    key, _secret = create_api_key(tenant=tenant, name=f"key of {tenant.slug}")
+    endpoint, _secret = create_endpoint(
+        tenant=tenant, url=f"https://{tenant.slug}.example/hook", events=["*"], name=f"hook of {tenant.slug}"
+    )
+    event = Event.unscoped.create(tenant=tenant, type="payment.completed", key=new_token(), payload='{"id": "evt"}')
+    delivery = Delivery.unscoped.create(
+        tenant=tenant, event=event, endpoint=endpoint, state=DeliveryState.FAILED, attempts=12, finished_at=now
+    )
+    DeliveryAttempt.unscoped.create(
+        tenant=tenant, delivery=delivery, number=1, started_at=now, finished_at=now, status_code=500, error_class="http"
+    )
+    message = Message.unscoped.create(
+        tenant=tenant, provider="africastalking", config=config, body="Received KES 1,500.00", segments=1, encoding="gsm7"
+    )
+    recipient = Recipient.unscoped.create(tenant=tenant, message=message, number="+254712345678", state="sent")
+    MessageEvent.unscoped.create(tenant=tenant, recipient=recipient, at=now, state="sent", source="provider")
+    receipt = Receipt.unscoped.create(
+        tenant=tenant,
+        provider="africastalking",
+        config=config,
+        purpose="dlr",
+        trust="token",
+        dedupe_key=new_token(),
+        method="POST",
+        headers={"content-type": "application/x-www-form-urlencoded", "authorization": f"Bearer {CANARY}"},
+        body=f"id=ATX_1&note={CANARY}".encode(),
+        status="processed",
+        received_at=now,
+    )
+    member = factories.make_user(f"clerk-of-{tenant.slug}")
+    rows = [
+        config,
+        PrimaryConfig.unscoped.filter(tenant=tenant).first(),
+        item,
+        log,
+        key,
+        endpoint,
+        event,
+        delivery,
+        message,
+        receipt,
+        make_payment(tenant),
+        Alert.objects.create(tenant=tenant, kind="sample", subject=tenant.slug, message=f"look at {tenant.slug}"),
+        Membership.unscoped.create(tenant=tenant, user=member, role="staff"),
+        ProviderGrant.unscoped.create(tenant=tenant, provider_id="africastalking"),
+        Suppression.unscoped.create(tenant=tenant, address="+254700000001", reason="asked to stop"),
+        UnmatchedReport.unscoped.create(
+            tenant=tenant, provider="africastalking", provider_ref="ATX_9", number="+254700000009", payload={"status": "Sent"}
+        ),
+    ]
+    return {row._meta.label_lower: row for row in rows}

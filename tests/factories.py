@@ -1,0 +1,107 @@
+"""Makes rows that tests of many features need. Everything goes through the services, as in real life."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+from rest_framework.test import APIClient
+
+from integrations import registry
+from integrations.configs import services
+from integrations.contracts.capabilities import Environment
+from integrations.models import CallLog, Config, Direction, LogStatus, Membership, QueueItem, Role, Tenant, User
+from integrations.runtime.worker import Outcome, claim, recover_lapsed, run
+from integrations.simulators import default_state_dir
+from integrations.tenancy.authentication import create_api_key
+
+START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
+PASSWORD = "correct-horse-battery"
+
+
+class MovableClock:
+    """A clock that stands still until told otherwise."""
+
+    def __init__(self, moment: datetime = START) -> None:
+        self.moment = moment
+
+    def __call__(self) -> datetime:
+        return self.moment
+
+    def advance(self, seconds: float = 0, **span: float) -> datetime:
+        """Move on by `seconds` and whatever `timedelta` takes; return the new time."""
+        self.moment += timedelta(seconds=seconds) + timedelta(**span)
+        return self.moment
+
+
+def make_tenant(slug: str, name: str = "", **fields: Any) -> Tenant:
+    return Tenant.objects.create(slug=slug, name=name or slug.replace("-", " ").title(), **fields)
+
+
+def make_user(username: str, *, tenant: Tenant | None = None, role: Role | None = None, **fields: Any) -> User:
+    """Return a user who may log in to the admin with `PASSWORD`; a member of `tenant` where both are given."""
+    user = User.objects.create_user(username=username, password=PASSWORD, is_staff=True, **fields)
+    if tenant is not None and role is not None:
+        Membership.unscoped.create(tenant=tenant, user=user, role=role)
+    return user
+
+
+def make_client(tenant: Tenant, role: str = Role.ADMIN, scopes: list[str] | None = None) -> APIClient:
+    """Return an API client that carries a fresh key of the tenant."""
+    _row, key = create_api_key(tenant=tenant, name=f"test {role}", role=role, scopes=scopes)
+    client = APIClient(raise_request_exception=True)
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
+    return client
+
+
+def make_config(
+    tenant: Tenant, provider: str, values: Mapping[str, Any] | None = None, *, account: str = "school", **fields: Any
+) -> Config:
+    """Store a simulator config with the provider's own demo account `account`, `values` on top of it."""
+    given = {**demo_values(provider, account), **(values or {})}
+    fields.setdefault("environment", Environment.SIMULATOR.value)
+    return services.create_config(tenant=tenant, provider=provider, values=given, **fields)
+
+
+def demo_values(provider: str, account: str, state_dir: Path | None = None) -> dict[str, Any]:
+    """Return the config values, secrets included, that the provider's simulator accepts for this account."""
+    simulator = registry.get_provider(provider).simulator_class()
+    assert simulator is not None, f"{provider} has no simulator"
+    accounts = {each.label: each for each in simulator.demo_accounts(state_dir or default_state_dir())}
+    return {**accounts[account].values, **accounts[account].secrets}
+
+
+def make_log(tenant: Tenant, **fields: Any) -> CallLog:
+    values: dict[str, Any] = {
+        "direction": Direction.OUTBOUND,
+        "provider": "example",
+        "operation": "send",
+        "status": LogStatus.SUCCESS,
+        "method": "POST",
+        "url": "https://api.example/send",
+        **fields,
+    }
+    return CallLog.unscoped.create(tenant=tenant, **values)
+
+
+def make_item(tenant: Tenant, **fields: Any) -> QueueItem:
+    return QueueItem.unscoped.create(tenant=tenant, **{"kind": "sample", **fields})
+
+
+def work_off(limit: int = 500) -> list[Outcome]:
+    """Run every due queue item in this process, follow-ups included, until none is due; recover lapsed leases too.
+
+    What is due follows the hub's clock: with the `clock` fixture, move it on and call again. Fails after `limit` items.
+    """
+    outcomes: list[Outcome] = []
+    assert not connection.in_atomic_block, "work_off calls providers: mark the test django_db(transaction=True)"
+    while True:
+        recovered = recover_lapsed()
+        items = claim(20)
+        outcomes += [run(item) for item in items]
+        assert len(outcomes) <= limit, f"still not done after {limit} items"
+        if not items and not recovered:
+            return outcomes

@@ -1,0 +1,147 @@
+"""What a `kill -9` of the server leaves, and what the next one makes of it. And the command's exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from integrations.simulators import ManualClock, PortTaken, StateInUse, running_simulators
+from tests.simulators.counter import CounterSimulator
+from tests.simulators.support import Receiver, wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def launch(port: int, state_dir: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.simulators.counter", str(port), str(state_dir)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def healthy(port: int) -> bool:
+    try:
+        return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=1).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+@contextmanager
+def serving(port: int, state_dir: Path) -> Iterator[subprocess.Popen[str]]:
+    process = launch(port, state_dir)
+    try:
+        wait_for(lambda: healthy(port))
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_callbacks_not_yet_sent_go_out_once_after_a_kill(tmp_path: Path, receiver: Receiver) -> None:
+    port = free_port()
+    with serving(port, tmp_path) as process:
+        for _ in range(5):
+            requests.post(
+                f"http://127.0.0.1:{port}/counter/v1/add", json={"callback_url": receiver.url, "delay": 2.0}, timeout=5
+            )
+        kill(process)
+    assert receiver.received == []
+    with serving(port, tmp_path):
+        found = receiver.wait(5)
+        assert sorted(each.json()["n"] for each in found) == [1, 2, 3, 4, 5]
+        acks = wait_for(lambda: a if len(a := state(port)["acks"]) == 5 else None)
+        assert sorted(acks) == [[n, 200] for n in range(1, 6)]
+    assert len(receiver.received) == 5
+
+
+def state(port: int) -> dict[str, list[list[int]]]:
+    return requests.get(f"http://127.0.0.1:{port}/control/counter/state", timeout=5).json()  # type: ignore[no-any-return]
+
+
+def test_a_callback_whose_sending_had_begun_is_never_sent_again(tmp_path: Path) -> None:
+    port = free_port()
+    with Receiver(gate=threading.Event()) as receiver:
+        with serving(port, tmp_path) as process:
+            requests.post(f"http://127.0.0.1:{port}/counter/v1/add", json={"callback_url": receiver.url}, timeout=5)
+            receiver.wait(1)
+            kill(process)
+        assert receiver.gate is not None
+        receiver.gate.set()
+        with serving(port, tmp_path):
+            assert state(port)["acks"] == [[1, None]]
+            # A later callback of the restarted server arrives, so the first had every chance to be sent again.
+            requests.post(f"http://127.0.0.1:{port}/counter/v1/add", json={"callback_url": receiver.url}, timeout=5)
+            receiver.wait(2)
+            jobs = requests.get(f"http://127.0.0.1:{port}/control/counter/callbacks", timeout=5).json()
+            assert jobs[1]["state"] == "interrupted"
+        assert [each.json()["n"] for each in receiver.received] == [1, 2]
+
+
+def test_an_action_runs_once_also_across_a_restart(tmp_path: Path) -> None:
+    clock = ManualClock()
+    with running_simulators([CounterSimulator], state_dir=tmp_path, clock=clock) as first:
+        requests.post(f"{first.url}/counter/v1/later", json={"delay": 10}, timeout=5)
+    clock.advance(10)
+    with running_simulators([CounterSimulator], state_dir=tmp_path, clock=clock) as second:
+        wait_for(lambda: second.simulator("counter").state()["n"] == 1)
+    with running_simulators([CounterSimulator], state_dir=tmp_path, clock=clock) as third:
+        clock.advance(100)
+        assert third.scheduler.jobs(pending=True) == []
+        assert third.simulator("counter").state()["n"] == 1
+
+
+def test_two_servers_never_share_a_state_folder_or_a_port(tmp_path: Path) -> None:
+    with running_simulators([CounterSimulator], state_dir=tmp_path / "a") as running:
+        port = int(running.url.rpartition(":")[2])
+        with pytest.raises(StateInUse):
+            running_simulators([CounterSimulator], state_dir=tmp_path / "a").start()
+        with pytest.raises(PortTaken):
+            running_simulators([CounterSimulator], state_dir=tmp_path / "b", port=port).start()
+        assert not (tmp_path / "b").exists()
+        process = launch(port, tmp_path / "b")
+        _, problem = process.communicate(timeout=20)
+        assert process.returncode == 2
+        assert problem == (
+            f"simulators cannot start: 127.0.0.1:{port} is not free; another program listens there; "
+            "choose another with --port\n"
+        )
+        process = launch(free_port(), tmp_path / "a")
+        _, problem = process.communicate(timeout=20)
+        assert (process.returncode, "another simulator server works on" in problem) == (2, True)
+
+
+def test_sigterm_stops_it_cleanly(tmp_path: Path) -> None:
+    port = free_port()
+    process = launch(port, tmp_path)
+    wait_for(lambda: healthy(port))
+    process.send_signal(signal.SIGTERM)
+    out, problem = process.communicate(timeout=20)
+    assert (process.returncode, problem) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].startswith(f"simulators on http://127.0.0.1:{port} ")
+    assert lines[1].split()[:2] == ["counter", f"http://127.0.0.1:{port}/counter"]
+    assert lines[-1] == "simulators stopped"

@@ -1,0 +1,1 @@
+"""Webhooks: `inbound` takes what providers report, `outbound` tells the tenants' own systems."""

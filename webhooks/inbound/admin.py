@@ -1,0 +1,95 @@
+"""The inbox: requests that providers sent us, as they came, with secrets masked."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter, RangeDateTimeFilter
+from unfold.decorators import display
+
+from integrations.adminbase.base import Button, TenantScopedAdmin
+from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.render import badge, pretty_json, reference
+from integrations.http.masking import Mask
+from integrations.registry import UnknownProvider, get_provider
+from integrations.secrets import SecretUnreadable
+from webhooks.inbound.models import Receipt, ReceiptStatus
+from webhooks.inbound.services import reprocess
+
+
+@admin.register(Receipt)
+class ReceiptAdmin(TenantScopedAdmin):
+    """Read-only; a stored request can be processed once more. What belongs to no tenant is seen by the operator alone."""
+
+    list_display = ("received_at", "provider", "purpose", "provider_event_type", "shown_status", "trust", "about", "duplicates")
+    list_display_links = ("received_at", "purpose")
+    list_filter = (
+        ProviderFilter,
+        ("status", ChoicesDropdownFilter),
+        ("purpose", FieldTextFilter),
+        ("received_at", RangeDateTimeFilter),
+    )
+    search_fields = ("provider_event_type", "token_object", "dedupe_key", "detail")
+    search_help_text = "Event type, object, dedupe key or detail"
+    buttons = (Button("reprocess", "Process again", "replay", "primary"),)
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    ("provider", "config"),
+                    ("purpose", "provider_event_type"),
+                    ("shown_status", "trust"),
+                    ("about", "duplicates"),
+                    ("received_at", "processed_at"),
+                    ("method", "remote_ip"),
+                    "detail",
+                )
+            },
+        ),
+        ("Request", {"fields": ("shown_query", "shown_headers", "shown_body")}),
+    )
+    readonly_fields = ("shown_status", "about", "shown_query", "shown_headers", "shown_body")
+
+    @display(description="Status", ordering="status")
+    def shown_status(self, obj: Receipt) -> SafeString:
+        return badge(obj.status)
+
+    @display(description="About")
+    def about(self, obj: Receipt) -> SafeString:
+        kind, _, object_id = obj.token_object.partition(":")
+        return reference(kind, object_id)
+
+    @display(description="Query")
+    def shown_query(self, obj: Receipt) -> SafeString:
+        return pretty_json(_mask(obj).tree(obj.query))
+
+    @display(description="Headers")
+    def shown_headers(self, obj: Receipt) -> SafeString:
+        return pretty_json(_mask(obj).headers(obj.headers))
+
+    @display(description="Body")
+    def shown_body(self, obj: Receipt) -> SafeString:
+        kind = next((value for name, value in obj.headers.items() if name.lower() == "content-type"), "")
+        return pretty_json(_mask(obj).body(bytes(obj.body), kind))
+
+    def offers(self, request: HttpRequest, obj: Receipt, button: Button) -> bool:
+        return obj.tenant_id is not None and obj.status != ReceiptStatus.RECEIVED
+
+    def press_reprocess(self, request: HttpRequest, obj: Receipt) -> str:
+        reprocess(receipt=obj)
+        return "It is queued to be processed again; what it reports is applied only once."
+
+
+def _mask(obj: Receipt) -> Mask:
+    """Return a mask that knows the provider's secret names and the config's secrets, as far as both can be read."""
+    keys: set[str] = set()
+    secrets: list[str] = []
+    try:
+        provider = get_provider(obj.provider)
+        keys = {*provider.masked_keys, *provider.config.secret_names}
+        secrets = [str(value) for value in obj.config.secrets().values() if value] if obj.config else []
+    except (UnknownProvider, SecretUnreadable):
+        pass
+    return Mask(keys=keys, secrets=secrets)

@@ -1,0 +1,62 @@
+"""Working off stored requests."""
+
+from __future__ import annotations
+
+from integrations.contracts import clock
+from integrations.contracts.inbound import InboundRequest, MalformedWebhook
+from integrations.events import Unmatched, emit
+from integrations.models import Alert, QueueItem
+from integrations.registry import webhook_adapters
+from integrations.runtime.alerts import raise_alert
+from integrations.runtime.jobs import LocalJob
+from webhooks.inbound.models import Receipt, ReceiptStatus
+from webhooks.inbound.services import origin_of
+
+
+class ProcessReceiptJob(LocalJob):
+    """Parses a stored request and hands its facts to the features, all in one transaction."""
+
+    kind = "webhook.process"
+    max_attempts = 60  # a report may have to wait minutes for the payment it could belong to
+
+    def run(self, item: QueueItem) -> None:
+        receipt = Receipt.unscoped.select_for_update().get(pk=item.payload["receipt"])
+        adapter = webhook_adapters()[receipt.provider]
+        try:
+            events = adapter.parse(stored_request(receipt), origin_of(receipt))
+            for event in events:
+                emit(event)
+        except MalformedWebhook as error:
+            self._end(receipt, ReceiptStatus.FAILED, str(error))
+        except Unmatched as error:
+            self._end(receipt, ReceiptStatus.UNMATCHED, str(error))
+        else:
+            self._end(receipt, ReceiptStatus.PROCESSED, "" if events else "nothing in it concerns us")
+
+    def failed(self, item: QueueItem, error: Exception) -> None:
+        receipt = Receipt.unscoped.select_for_update().get(pk=item.payload["receipt"])
+        self._end(receipt, ReceiptStatus.FAILED, type(error).__name__)
+        raise_alert(
+            tenant_id=receipt.tenant_id,
+            kind="webhook_failed",
+            subject=f"{receipt.provider} #{receipt.pk}",
+            message=f"A webhook could not be processed: {type(error).__name__}",
+            level=Alert.Level.CRITICAL.value,
+        )
+
+    @staticmethod
+    def _end(receipt: Receipt, status: ReceiptStatus, detail: str) -> None:
+        receipt.status, receipt.detail, receipt.processed_at = status, detail, clock.now()
+        receipt.save(update_fields=["status", "detail", "processed_at"])
+
+
+def stored_request(receipt: Receipt) -> InboundRequest:
+    """Return the request as it came in."""
+    return InboundRequest(
+        method=receipt.method,
+        purpose=receipt.purpose,
+        query=receipt.query,
+        headers=receipt.headers,
+        body=bytes(receipt.body),
+        remote_ip=receipt.remote_ip or "",
+    )

@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+
+
+class OutboundConfig(AppConfig):
+    name = "webhooks.outbound"
+    label = "webhooks_outbound"
+    verbose_name = "Outbound webhooks"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from integrations.runtime import shifts
+        from webhooks.outbound import engine
+
+        shifts.register_shift("delivery", engine.run_shift)

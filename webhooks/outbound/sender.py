@@ -1,0 +1,251 @@
+"""One signed POST to one endpoint, and what came of it. No database here."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from integrations.contracts import clock
+from integrations.http.guard import BlockedAddress, blocked_cause, check_url, guarded_connector
+from webhooks.outbound.schedule import parse_retry_after
+from webhooks.outbound.signing import signed_headers
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+
+MAX_RESPONSE_BYTES = 64 * 1024
+RESPONSE_HEAD_BYTES = 2048
+USER_AGENT = "integrations-hub-webhooks/1"
+MASK = "••••"
+
+# fmt: off
+RESERVED_HEADERS = frozenset({
+    "accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "forwarded", "host",
+    "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "user-agent",
+})
+# fmt: on
+"""Names that a tenant's own headers may not have, beside everything that begins with `webhook-`: they are ours or HTTP's."""
+
+
+class ErrorClass(StrEnum):
+    """Why an attempt failed. `LOST`: its worker died, nobody knows. `INTERRUPTED`: cut off by our own stop."""
+
+    HTTP_STATUS = "http_status"
+    REDIRECT = "redirect"
+    GONE = "gone"
+    TIMEOUT = "timeout"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    BROKEN = "broken"
+    BLOCKED = "blocked"
+    SECRET = "secret"  # noqa: S105 a class of errors, no password
+    INTERRUPTED = "interrupted"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: until a connection stands (name, TCP, TLS), and for the whole exchange."""
+
+    connect: float = 5.0
+    total: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A delivery that this process holds the lease of, with all that is needed to send it.
+
+    `problem` says why it can't be sent at all (its secrets can't be opened).
+    """
+
+    id: str
+    tenant_id: int
+    endpoint_id: str
+    event_id: str
+    event_type: str
+    number: int
+    attempts_allowed: int
+    fence: int
+    url: str
+    body: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one attempt. Times are the wall clock's; `retry_after` in seconds when the receiver asked for it."""
+
+    claimed: Claimed
+    started_at: datetime
+    finished_at: datetime
+    duration_ms: int
+    status_code: int | None = None
+    error_class: ErrorClass | None = None
+    error: str = ""
+    response_head: str = ""
+    address: str = ""
+    retry_after: float | None = None
+
+    @property
+    def delivered(self) -> bool:
+        return self.error_class is None
+
+    @property
+    def final(self) -> bool:
+        """Trying again by itself can't help: the receiver is gone for good, or the address is forbidden."""
+        return self.error_class in {ErrorClass.GONE, ErrorClass.BLOCKED}
+
+
+class _Response(aiohttp.ClientResponse):
+    """Keeps the address that was dialled: the connection may be back in its pool before we can ask it."""
+
+    peer = ""
+
+    async def start(self, connection: Connection) -> aiohttp.ClientResponse:
+        transport = connection.transport
+        name = transport.get_extra_info("peername") if transport is not None else None
+        self.peer = str(name[0]) if name else ""
+        return await super().start(connection)
+
+
+class Sender:
+    """The pooled HTTP side of a shift. Use as an async context manager, inside the running loop."""
+
+    def __init__(self, *, connections: int = 200, timeouts: Timeouts | None = None) -> None:
+        self._timeouts = timeouts or Timeouts()
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Sender:
+        self._session = aiohttp.ClientSession(
+            connector=guarded_connector(limit=self._connections),
+            trust_env=False,
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            response_class=_Response,
+            timeout=aiohttp.ClientTimeout(total=self._timeouts.total, connect=self._timeouts.connect),
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(self, claimed: Claimed) -> Outcome:
+        """Sign with the time of now and POST once. Never raises for what the network or the receiver does.
+
+        The status line decides: a 2xx whose body then stalls or never ends was delivered.
+        """
+        started_at, begun = clock.now(), monotonic()
+        if claimed.problem:
+            return _failed(claimed, started_at, begun, ErrorClass.SECRET, claimed.problem)
+        headers = dict(claimed.headers)
+        headers |= {"Content-Type": "application/json", "User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+        headers |= signed_headers(claimed.secrets, message_id=claimed.event_id, at=started_at, body=claimed.body)
+        try:
+            check_url(claimed.url)
+            return await self._post(claimed, headers, started_at, begun)
+        except asyncio.CancelledError:
+            # Only the shift's own end cancels a sender: the lease is given back at once, the attempt is on record.
+            return _failed(claimed, started_at, begun, ErrorClass.INTERRUPTED, "cut off: the worker was told to stop")
+        except (BlockedAddress, aiohttp.ClientError, OSError, ValueError) as error:
+            error_class, text = _classify(error)
+            return _failed(claimed, started_at, begun, error_class, text)
+
+    async def _post(self, claimed: Claimed, headers: dict[str, str], started_at: datetime, begun: float) -> Outcome:
+        if self._session is None:
+            raise RuntimeError("use the sender as a context manager")
+        async with self._session.post(
+            claimed.url, data=claimed.body.encode(), headers=headers, allow_redirects=False
+        ) as response:
+            head, note = await _read_head(response)
+            status = response.status
+            error_class, error = _judge(status)
+            return Outcome(
+                claimed=claimed,
+                started_at=started_at,
+                finished_at=clock.now(),
+                duration_ms=int((monotonic() - begun) * 1000),
+                status_code=status,
+                error_class=error_class,
+                error=error,
+                response_head=_masked(head, claimed) + note,
+                address=response.peer if isinstance(response, _Response) else "",
+                retry_after=parse_retry_after(response.headers.get("Retry-After"), clock.now()),
+            )
+
+
+async def _read_head(response: aiohttp.ClientResponse) -> tuple[bytes, str]:
+    """Return the body's first bytes and a note on the rest. No more than `MAX_RESPONSE_BYTES` are ever taken in."""
+    head, size = b"", 0
+    try:
+        async for chunk in response.content.iter_chunked(16_384):
+            size += len(chunk)
+            head = (head + chunk)[:RESPONSE_HEAD_BYTES]
+            if size > MAX_RESPONSE_BYTES:
+                response.close()  # not `release`: that would read the rest to keep the connection
+                return head, "\n[more than 64 kB: not read further]"
+    except (aiohttp.ClientError, OSError) as error:
+        response.close()
+        return head, f"\n[the body broke off: {type(error).__name__}]"
+    return head, "" if size <= RESPONSE_HEAD_BYTES else f"\n[{size} bytes in all]"
+
+
+def _masked(head: bytes, claimed: Claimed) -> str:
+    """Return the text of a response without what we sent in confidence: receivers like to echo requests."""
+    text = head.decode("utf-8", errors="replace").replace("\x00", "")
+    for value in (*claimed.secrets, *(value for _, value in claimed.headers)):
+        if len(value) >= 4:
+            text = text.replace(value, MASK)
+    return text
+
+
+def _judge(status: int) -> tuple[ErrorClass | None, str]:
+    if 200 <= status < 300:
+        return None, ""
+    if status == 410:
+        return ErrorClass.GONE, "the endpoint answered 410 Gone"
+    if 300 <= status < 400:
+        return ErrorClass.REDIRECT, f"the endpoint answered {status}: redirects are not followed"
+    return ErrorClass.HTTP_STATUS, f"the endpoint answered {status}"
+
+
+def _classify(error: Exception) -> tuple[ErrorClass, str]:
+    """Return the class and a text of our own: the libraries' texts hold URLs, which may hold tokens."""
+    blocked = blocked_cause(error)
+    if blocked is not None:
+        return ErrorClass.BLOCKED, f"not sent: {blocked}"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return ErrorClass.DNS, "the host has no address"
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return ErrorClass.TLS, f"no trustworthy TLS connection ({type(error).__name__})"
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return ErrorClass.TIMEOUT, "no connection in time"
+    if isinstance(error, TimeoutError):
+        return ErrorClass.TIMEOUT, "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ErrorClass.CONNECT, "no connection could be made"
+    if isinstance(error, aiohttp.InvalidURL):
+        return ErrorClass.BLOCKED, "not sent: the URL can't be read"
+    return ErrorClass.BROKEN, f"the exchange broke off ({type(error).__name__})"
+
+
+def _failed(claimed: Claimed, started_at: datetime, begun: float, error_class: ErrorClass, error: str) -> Outcome:
+    return Outcome(
+        claimed=claimed,
+        started_at=started_at,
+        finished_at=clock.now(),
+        duration_ms=int((monotonic() - begun) * 1000),
+        error_class=error_class,
+        error=error,
+    )

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+
 class Unmatched(Exception):
     """Raised by a handler that can't tell which of the tenant's objects an event is about; the text says what it looked for."""
 

@@ -75,6 +75,7 @@ class PaymentBase(TenantGenericAPIView):
 class PaymentList(PaymentBase):
     filterset_class = PaymentFilter
 
+    @extend_schema(responses=PaymentSerializer(many=True))
     def get(self, request: Request) -> Response:
         """List payments, newest first."""
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
@@ -82,6 +83,7 @@ class PaymentList(PaymentBase):
 
 
 class UnallocatedList(PaymentBase):
+    @extend_schema(responses=PaymentSerializer(many=True))
     def get(self, request: Request) -> Response:
         """List money that came in by itself and that nobody knows yet what for."""
         page = self.paginate_queryset(self.get_queryset().filter(allocated=False))

@@ -26,9 +26,9 @@ from integrations.events import Unmatched
 from integrations.models import Config, ExternalReference
 from integrations.runtime.jobs import RetryLater
 from integrations.runtime.queue import enqueue
-from payments.models import Operation, OperationKind, Payment, Status
+from payments.models import Operation, OperationKind, OperationStatus, Payment, Status
 from payments.outcomes import Report, apply_report, book_incoming, find_reference, schedule_poll
-from payments.refunds import apply_refund
+from payments.refunds import apply_refund, review_refund
 from payments.transitions import is_open
 
 # How long money that came in by itself waits for an outstanding prompt of the same amount and account to be decided:
@@ -204,6 +204,12 @@ def on_refund_reported(event: RefundReported) -> None:
     refund = Operation.objects.filter(pk=refund_id, kind=OperationKind.REFUND).first()
     if refund is None:
         raise Unmatched(f"no refund with {event.provider_ref!r}")
+    if event.trust is not Trust.HINT and event.state is RefundState.UNKNOWN and event.failure is not None:
+        # The gateway answered, and the answer does not say whether this refund of ours moved money: asking again won't.
+        refund = Operation.objects.select_for_update().get(pk=refund.pk)
+        if refund.status in (OperationStatus.PENDING, OperationStatus.UNKNOWN):
+            review_refund(refund, event.failure.message)
+        return
     if event.trust is Trust.HINT or event.state is RefundState.UNKNOWN:
         enqueue(
             tenant_id=event.tenant_id,

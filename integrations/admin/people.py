@@ -90,7 +90,7 @@ class MembershipAdmin(TenantScopedAdmin):
     search_fields = ("user__username", "user__email")
     fields = ("user", "role", "is_active")
     readonly_fields = ("user",)
-    list_select_related = ("user",)
+    related = ("user",)
 
     @display(description="Role", ordering="role")
     def shown_role(self, obj: Membership) -> str:

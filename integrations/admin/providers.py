@@ -102,4 +102,4 @@ class ProviderGrantAdmin(TenantScopedAdmin):
     editors = frozenset()
     list_display = ("provider", "tenant")
     fields = ("tenant", "provider")
-    list_select_related = ("provider",)
+    related = ("provider",)

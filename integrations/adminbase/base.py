@@ -238,6 +238,9 @@ class TenantScopedAdmin(HubAdmin):
 
     viewers: ClassVar[frozenset[Role]] = READERS
     editors: ClassVar[frozenset[Role]] = frozenset({Role.ADMIN})
+    related: ClassVar[tuple[str, ...]] = ()
+    """Relations that the list shows, fetched with the rows; `list_select_related` has no say beside the tenant's."""
+
     form = TenantOwnedForm
 
     # --- permissions --------------------------------------------------------------------------------------------------
@@ -259,7 +262,7 @@ class TenantScopedAdmin(HubAdmin):
         rows = super().get_queryset(request)
         visible = tenants_with_role(request, self.viewers)
         rows = rows if visible is None else rows.filter(tenant_id__in=visible)
-        return rows.select_related("tenant")
+        return rows.select_related("tenant", *self.related)
 
     # --- the tenant in lists and forms --------------------------------------------------------------------------------
 

@@ -46,6 +46,7 @@ class ConfigAdmin(TenantScopedAdmin):
         ("is_active", BooleanRadioFilter),
     )
     search_fields = ("label", "provider__name")
+    related = ("provider",)
     actions = None
     buttons = (
         Button("test", "Test connection", "network_check", "primary"),
@@ -73,7 +74,7 @@ class ConfigAdmin(TenantScopedAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Config]:
         primaries = Prefetch("primaries", queryset=PrimaryConfig.objects.order_by("category"))
-        return super().get_queryset(request).select_related("tenant", "provider").prefetch_related(primaries)
+        return super().get_queryset(request).prefetch_related(primaries)
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 

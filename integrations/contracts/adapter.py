@@ -66,7 +66,7 @@ class Reply:
 
         try:
             return Wire(json.loads(self.body))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise WireError("body is not JSON") from None
 
 

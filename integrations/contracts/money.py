@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
 
 # ISO 4217 exponents that differ from 2 (ISO 4217 table A.1). Everything else that the table lists has two.
 _EXPONENTS = {
@@ -44,7 +44,7 @@ class Money:
         """Return the exact amount; raise `InvalidMoney` where it has more digits than the currency: nothing is rounded."""
         try:
             scaled = Decimal(str(value)).scaleb(exponent(currency))
-        except InvalidOperation as error:
+        except (InvalidOperation, Overflow) as error:
             raise InvalidMoney(f"{value!r} is not a decimal number") from error
         if not scaled.is_finite() or scaled != scaled.to_integral_value():
             raise InvalidMoney(f"{value!r} is not a whole number of minor units of {currency}")

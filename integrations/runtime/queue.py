@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -126,8 +127,15 @@ def note(item: QueueItem, error_class: str, detail: str) -> None:
     item.last_error = detail
 
 
-def release_group(group: str) -> int:
-    """Let go of everything that processes of a dead group held; return how many items. Only its supervisor may call this,
-    after every process of the group has ended: what they were in the middle of is then recovered at once."""
-    held = QueueItem.unscoped.filter(state=QueueState.PROCESSING, worker__endswith=f":{group}")
-    return held.update(lease_until=clock.now() - timedelta(seconds=1))
+def release_dead(host: str, is_alive: Callable[[int], bool]) -> int:
+    """Let go of what processes of this machine held that are gone; return how many items.
+
+    What they were in the middle of is then recovered at once, instead of when the lease lapses. `is_alive` takes a process
+    id; only a supervisor on the same machine can tell.
+    """
+    held = QueueItem.unscoped.filter(state=QueueState.PROCESSING, worker__startswith=f"{host[:60]}:")
+    released = 0
+    for pk, worker in held.values_list("pk", "worker"):
+        if not is_alive(int(worker.split(":")[1])):
+            released += held.filter(pk=pk, worker=worker).update(lease_until=clock.now() - timedelta(seconds=1))
+    return released

@@ -74,9 +74,9 @@ class SchoolFee:
             slug = config["provider"]
             urls = self.hub.json("GET", f"/api/v1/integrations/setup/{slug}")["urls"]
             account = config["values"]["username"]
-            wanted = {"dlr_url": urls["delivery_report"]}
+            wanted = {"dlr_url": urls["dlr"]["url"]}
             self.simulator.send("PUT", f"/control/{slug}/accounts/{account}", body=wanted)
-            done.append(f"{slug}: {urls['delivery_report']}")
+            done.append(f"{slug}: {wanted['dlr_url']}")
         if not done:
             raise StepFailedError("the school has no active SMS config in the simulator environment")
         return done

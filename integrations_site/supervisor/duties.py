@@ -116,6 +116,7 @@ class DatabaseDuties:
 
     def _beat(self) -> None:
         from integrations.models import Heartbeat  # after django.setup()
+        from integrations.runtime.queue import release_dead
 
         now = timezone.now()
         with self._lock:
@@ -139,6 +140,7 @@ class DatabaseDuties:
             },
         )
         self._delete_rows_of_dead_processes(now)
+        release_dead(self.host, psutil.pid_exists)
         if group is not None and detail:
             self._look_for_stale_rows(group, now)
             from integrations.runtime import shifts

@@ -197,7 +197,7 @@ class DeliveryAdmin(TenantScopedAdmin):
         ("created", RangeDateTimeFilter),
     )
     search_fields = ("id", "event__id", "event__type", "event__object_id", "endpoint__name", "endpoint__url")
-    list_select_related = ("event", "endpoint")
+    related = ("event", "endpoint")
     actions = ("retry_selected",)
     buttons = (Button("retry", "Send again", "replay", "primary"),)
     fieldsets = (
@@ -218,9 +218,6 @@ class DeliveryAdmin(TenantScopedAdmin):
         ("Body", {"fields": ("shown_payload",)}),
     )
     readonly_fields = ("shown_type", "shown_endpoint", "shown_state", "about", "tries_table", "shown_payload")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
-        return super().get_queryset(request).select_related("event", "endpoint", "tenant")
 
     @display(description="Event type", ordering="event__type")
     def shown_type(self, obj: Delivery) -> str:

@@ -95,6 +95,16 @@ def test_balance_sends_exactly_this() -> None:
     }
 
 
+def test_refund_status_asks_by_the_reversals_own_id() -> None:
+    payments, http, _ = adapter(answer(fixture("initiator_accepted")))
+    result = payments.refund_status(reversal(provider_ref="600997-1"))
+    assert result == RefundResult(RefundState.PROCESSING, "600997-1", references=CONVERSATION_REFERENCES)
+    (sent,) = http.sent
+    assert (sent.operation, sent.safe) == ("transaction_status", True)
+    assert (sent.json["OriginalConversationID"], "TransactionID" in sent.json) == ("600997-1", False)
+    assert (sent.json["ResultURL"], sent.json["QueueTimeOutURL"]) == (f"{CALLBACK}/s", f"{CALLBACK}/u")
+
+
 def test_a_reversal_whose_acceptance_got_lost_cannot_be_asked_for() -> None:
     payments, http, _ = adapter()
     with pytest.raises(UnsupportedOperation):

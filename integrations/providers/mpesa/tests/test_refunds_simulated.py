@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,26 +15,13 @@ from integrations.contracts.inbound import (
     ReceiptReported,
     RefundReported,
 )
-from integrations.contracts.payment import PaymentState, ReceiptQuery, RefundRequest, RefundState
+from integrations.contracts.payment import PaymentState, ReceiptQuery, RefundState
 from integrations.http.client import HttpClient, SilentRecorder
 from integrations.http.masking import Mask
 from integrations.providers.mpesa.adapter import MpesaPayments
 from integrations.providers.mpesa.provider import PROVIDER
 from integrations.providers.mpesa.tests.hub import START, Hub
 from integrations.providers.mpesa.tests.support import KES_1500, push, reversal
-
-
-@dataclass(frozen=True, slots=True)
-class KnownReversal(RefundRequest):
-    """A refund whose reversal M-Pesa has accepted under this OriginatorConversationID."""
-
-    provider_ref: str = ""
-
-
-def known(hub: Hub, receipt: str, reference: str) -> KnownReversal:
-    asked = reversal(payment_receipt=receipt, callback_url=hub.base)
-    values = {name: getattr(asked, name) for name in RefundRequest.__dataclass_fields__}
-    return KnownReversal(**{**values, "provider_ref": reference})
 
 
 def test_a_receipt_is_confirmed_with_its_amount(school: Hub, studio: Hub) -> None:
@@ -87,7 +73,9 @@ def test_what_became_of_a_reversal_can_be_asked(school: Hub, tail: str, purpose:
         (told,) = school.events(purpose, "refund:re_1")
         assert isinstance(told, RefundReported)
         assert told.state is state
-    asked = school.adapter().refund_status(known(school, receipt, accepted.provider_ref))
+    asked = school.adapter().refund_status(
+        reversal(payment_receipt=receipt, callback_url=school.base, provider_ref=accepted.provider_ref)
+    )
     assert (asked.state, asked.provider_ref) == (RefundState.PROCESSING, accepted.provider_ref)
     (event,) = school.events("s", "refund:re_1")
     assert isinstance(event, RefundReported)
@@ -122,7 +110,9 @@ def test_a_locked_initiator_is_no_news_of_the_refund(school: Hub) -> None:
     receipt = school.paid().receipt
     accepted = school.adapter().refund(reversal(payment_receipt=receipt, callback_url=school.base))
     school.control("PUT", f"/mpesa/accounts/{school.account.values['shortcode']}", {"credential_locked": True})
-    school.adapter().refund_status(known(school, receipt, accepted.provider_ref))
+    school.adapter().refund_status(
+        reversal(payment_receipt=receipt, callback_url=school.base, provider_ref=accepted.provider_ref)
+    )
     (event,) = school.events("s", "refund:re_1")
     assert isinstance(event, ReceiptReported)
     assert (event.confirmed, event.token_object) == (None, "refund:re_1")

@@ -226,7 +226,3 @@ class PaymentAdapter(Adapter):
     def receipt_status(self, query: ReceiptQuery) -> PaymentResult:
         """Ask whether a receipt number is real; PROCESSING means the answer comes to `callback_url`."""
         raise UnsupportedOperation("This provider can't be asked about a receipt.", provider=self.config.provider)
-
-    def balance(self, callback_url: str) -> Money | None:
-        """Return the account balance, or None where it comes to `callback_url`."""
-        raise UnsupportedOperation("This provider can't be asked for its balance.", provider=self.config.provider)

@@ -1,4 +1,4 @@
-"""M-Pesa as a payment gateway: STK push and query, reversal, transaction status, balance, C2B registration.
+"""M-Pesa as a payment gateway: STK push and query, reversal, transaction status, C2B registration.
 
 Source of requests and answers: Safaricom's developer portal (captured August 2026); what was observed and not documented
 is marked. Callback URLs are one unguessable base per object; the last part says what the call is about (see webhook.py).
@@ -68,7 +68,7 @@ class MpesaPayments(PaymentAdapter):
     """
 
     features = PaymentFeatures(
-        operations=frozenset({"authorize", "sync", "refund", "balance", "receipt"}),
+        operations=frozenset({"authorize", "sync", "refund", "receipt"}),
         methods=frozenset({MethodType.MOBILE_MONEY}),
         currencies={"KES": (100, STK_CEILING * 100)},  # a config's own limit is checked by `check`
         whole_major_units=frozenset({"KES"}),
@@ -180,20 +180,6 @@ class MpesaPayments(PaymentAdapter):
             raise UnsupportedOperation("M-Pesa can't be asked about a reversal whose acceptance got lost.")
         originator, conversation = self._ask_transaction({"OriginalConversationID": reference}, request.callback_url)
         return RefundResult(RefundState.PROCESSING, reference, references=_conversation_references(originator, conversation))
-
-    def balance(self, callback_url: str) -> Money | None:
-        """Start a balance query; None, since the figures come to `callback_url`."""
-        payload = {
-            **self._initiator(),
-            "CommandID": "AccountBalance",
-            "PartyA": self._business,
-            "IdentifierType": "4",
-            "Remarks": "Balance",
-            "ResultURL": self._callback(callback_url, RESULT),
-            "QueueTimeOutURL": self._callback(callback_url, TIMEOUT),
-        }
-        self._daraja.post("/mpesa/accountbalance/v1/query", payload, _accepted, operation="account_balance", safe=True)
-        return None
 
     # --- set-up
 

@@ -87,7 +87,7 @@ CONFIG = ConfigSchema(
     Text(
         name="initiator_name",
         label="Initiator name",
-        help="API user of the M-Pesa portal. Needed for refunds, receipt checks and the balance.",
+        help="API user of the M-Pesa portal. Needed for refunds and receipt checks.",
         required=False,
         max_length=100,
     ),

@@ -78,23 +78,6 @@ def test_receipt_status_sends_exactly_this() -> None:
     }
 
 
-def test_balance_sends_exactly_this() -> None:
-    payments, http, _ = adapter(answer(fixture("initiator_accepted")))
-    assert payments.balance(CALLBACK) is None
-    (sent,) = http.sent
-    assert (sent.url, sent.operation, sent.safe) == ("/mpesa/accountbalance/v1/query", "account_balance", True)
-    assert credential_of(sent.json) == b"Canary#2026"
-    assert sent.json == {
-        "Initiator": "testapi",
-        "CommandID": "AccountBalance",
-        "PartyA": "174379",
-        "IdentifierType": "4",
-        "Remarks": "Balance",
-        "ResultURL": f"{CALLBACK}/r",
-        "QueueTimeOutURL": f"{CALLBACK}/t",
-    }
-
-
 def test_refund_status_asks_by_the_reversals_own_id() -> None:
     payments, http, _ = adapter(answer(fixture("initiator_accepted")))
     result = payments.refund_status(reversal(provider_ref="600997-1"))
@@ -135,7 +118,6 @@ def test_without_an_initiator_nothing_is_sent() -> None:
     for call in (
         lambda: payments.refund(reversal()),
         lambda: payments.receipt_status(ReceiptQuery("UGA3K7P2QX", CALLBACK)),
-        lambda: payments.balance(CALLBACK),
     ):
         with pytest.raises(UnsupportedOperation):
             call()

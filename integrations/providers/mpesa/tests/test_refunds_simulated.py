@@ -1,4 +1,4 @@
-"""Receipt checks, reversals and balances over real sockets against the simulated Daraja; what the log may show."""
+"""Receipt checks, and reversals over real sockets against the simulated Daraja; what the log may show."""
 
 from __future__ import annotations
 
@@ -119,11 +119,6 @@ def test_a_locked_initiator_is_no_news_of_the_refund(school: Hub) -> None:
     assert "locked" in event.detail
 
 
-def test_balance_is_taken_and_changes_nothing(school: Hub) -> None:
-    assert school.adapter().balance(school.base) is None
-    assert school.events("r") == []
-
-
 def test_the_client_masks_what_the_adapter_sends(school: Hub) -> None:
     """The declaration's masked keys hide the derived secrets too: password, credential, token."""
     seen: list[str] = []
@@ -138,7 +133,7 @@ def test_the_client_masks_what_the_adapter_sends(school: Hub) -> None:
     clock = lambda: datetime.fromtimestamp(START, UTC)  # noqa: E731 a clock
     adapter = MpesaPayments(config=view, http=http, tokens=school.tokens, clock=clock)
     adapter.authorize(push(phone="254712345678", callback_url=school.base))
-    adapter.balance(school.base)
+    adapter.receipt_status(ReceiptQuery("UGA3K7P2QX", school.base))
     everything = "\n".join(seen)
     secrets = [*view.secrets.values(), school.tokens.token, adapter._merchant()["Password"]]
     assert len(seen) == 3

@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
 from django.urls import URLPattern, URLResolver, include, path
 
-# TEMPORARY while features are being written side by side.
-MODULES = [
-    "integrations_site.platform.routes",
-    "integrations.configs.api",
-    "integrations.messaging.api",
-    "payments.api",
-    "webhooks.outbound.api",
-]
+from integrations.configs.api import routes as config_routes
+from integrations.messaging.api import routes as messaging_routes
+from integrations_site.platform.routes import routes as platform_routes
+from payments.api import routes as payment_routes
+from webhooks.outbound.api import routes as webhook_routes
 
-
-def _exists(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-routes: list[URLPattern] = [route for name in MODULES if _exists(name) for route in getattr(import_module(name), "routes", [])]
+routes: list[URLPattern] = [*platform_routes, *config_routes, *messaging_routes, *payment_routes, *webhook_routes]
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include(routes)),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
@@ -16,10 +14,6 @@ _documents = [
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
     path("redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
 ]
-try:
-    _inbound = [path("", include("webhooks.inbound.urls"))] if find_spec("webhooks.inbound.urls") else []
-except ModuleNotFoundError:
-    _inbound = []
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", pages.home),
@@ -29,7 +23,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz/ready", health.ready),
     path("metrics", metrics.metrics),
     # Before the API: some providers' fixed paths begin with /api/.
-    *_inbound,
+    path("", include("webhooks.inbound.urls")),
     path("api/v1/", include(_documents)),
     path("api/", include(_documents)),
     *api.urlpatterns,

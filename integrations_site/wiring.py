@@ -5,42 +5,43 @@ Handlers run in the emitter's transaction, in the order written here; none of th
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
-from integrations import events
-from integrations.contracts import inbound
-
-
-def _exists(name: str) -> bool:
-    try:
-        return find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False
+from integrations.contracts.inbound import (
+    MessageReported,
+    MoneyReceived,
+    PaymentReported,
+    ReceiptReported,
+    RefundReported,
+    ValidationAsked,
+)
+from integrations.events import DomainEvent, TimelineAsked, respond, subscribe
 
 
 def connect() -> None:
-    """Connect all features. Safe to call again: a subscription made twice is one."""
-    # TEMPORARY while features are being written side by side.
-    for kind, module, name in [
-        (inbound.PaymentReported, "payments.handlers", "on_payment_reported"),
-        (inbound.MoneyReceived, "payments.handlers", "on_money_received"),
-        (inbound.RefundReported, "payments.handlers", "on_refund_reported"),
-        (inbound.ReceiptReported, "payments.handlers", "on_receipt_reported"),
-        (inbound.MessageReported, "integrations.messaging.handlers", "on_message_reported"),
-        (events.DomainEvent, "webhooks.outbound.services", "on_domain_event"),
-        (events.DomainEvent, "integrations.messaging.handlers", "on_payment_completed"),
-    ]:
-        if _exists(module):
-            events.subscribe(kind, getattr(import_module(module), name))
-    if _exists("payments.handlers"):
-        events.respond(inbound.ValidationAsked, import_module("payments.handlers").answer_validation)
-    for module in [
-        "payments.selectors",
-        "integrations.messaging.selectors",
-        "webhooks.inbound.selectors",
-        "webhooks.outbound.selectors",
-        "integrations.runtime.selectors",
-    ]:
-        if _exists(module):
-            events.respond(events.TimelineAsked, import_module(module).timeline_entries)
+    """Connect all features. Called once the apps are loaded; safe to call again: a subscription made twice is one."""
+    from integrations.messaging import handlers as messaging
+    from integrations.messaging import selectors as messages
+    from integrations.runtime import selectors as calls
+    from payments import handlers as payments
+    from payments import selectors as ledger
+    from webhooks.inbound import selectors as receipts
+    from webhooks.outbound import selectors as deliveries
+    from webhooks.outbound import services as outbound
+
+    # What providers report.
+    subscribe(PaymentReported, payments.on_payment_reported)
+    subscribe(MoneyReceived, payments.on_money_received)
+    subscribe(RefundReported, payments.on_refund_reported)
+    subscribe(ReceiptReported, payments.on_receipt_reported)
+    subscribe(MessageReported, messaging.on_message_reported)
+    respond(ValidationAsked, payments.answer_validation)
+
+    # What features say happened: to the tenant's own systems, and to the payer.
+    subscribe(DomainEvent, outbound.on_domain_event)
+    subscribe(DomainEvent, messaging.on_payment_completed)
+
+    # What each knows of an object.
+    respond(TimelineAsked, ledger.timeline_entries)
+    respond(TimelineAsked, calls.timeline_entries)
+    respond(TimelineAsked, receipts.timeline_entries)
+    respond(TimelineAsked, messages.timeline_entries)
+    respond(TimelineAsked, deliveries.timeline_entries)

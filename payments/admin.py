@@ -18,12 +18,14 @@ from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextareaWidg
 from integrations.adminbase.access import READERS
 from integrations.adminbase.base import Button, TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
-from integrations.adminbase.render import badge, link, moment, money, pretty_json, reference, table
+from integrations.adminbase.render import badge, link, moment, money, one_line, pretty_json, reference, table, when
 from integrations.models import Role
 from payments import receipts, services
 from payments.models import Payment, Status
 from payments.selectors import payment_timeline
 from payments.transitions import is_open
+
+CREATED = when("created", "Created")
 
 
 class AllocateForm(forms.Form):
@@ -61,8 +63,8 @@ class PaymentAdmin(TenantScopedAdmin):
     """Read-only, for staff too. Money moves by the services behind the buttons, and only admins press them."""
 
     viewers = READERS | {Role.STAFF}
-    list_display = ("created", "shown_id", "amount_text", "shown_status", "payer", "about", "provider", "receipt")
-    list_display_links = ("created", "shown_id")
+    list_display = (CREATED, "amount_text", "shown_status", "payer", "about", "receipt", "provider")
+    list_display_links = (CREATED, "amount_text")
     list_filter = (
         ("status", ChoicesDropdownFilter),
         ProviderFilter,
@@ -99,15 +101,11 @@ class PaymentAdmin(TenantScopedAdmin):
                     ("reported", "failure_text"),
                     ("account_number", "origin"),
                     ("created", "completed_at"),
-                    ("description", "allocated"),
-                    "receipt_links",
+                    ("description", "receipt_links"),
+                    ("shown_id", "provider_ref"),
                 )
             },
         ),
-        ("Timeline", {"fields": ("timeline",)}),
-        ("Operations", {"fields": ("operations_table",)}),
-        ("Ledger", {"fields": ("ledger_table",)}),
-        ("Technical", {"fields": (("shown_id", "provider_ref"), ("method_type", "not_after"), "shown_metadata")}),
     )
     readonly_fields = (
         "amount_text",
@@ -119,11 +117,13 @@ class PaymentAdmin(TenantScopedAdmin):
         "reported",
         "failure_text",
         "receipt_links",
-        "timeline",
-        "operations_table",
-        "ledger_table",
         "shown_id",
-        "shown_metadata",
+    )
+    panels = (
+        ("Timeline", "timeline"),
+        ("Operations", "operations_table"),
+        ("Ledger", "ledger_table"),
+        ("Metadata", "shown_metadata"),
     )
 
     # --- what is shown ------------------------------------------------------------------------------------------------
@@ -133,8 +133,8 @@ class PaymentAdmin(TenantScopedAdmin):
         return obj.pk
 
     @display(description="Amount", ordering="amount")
-    def amount_text(self, obj: Payment) -> str:
-        return money(obj.amount, obj.currency)
+    def amount_text(self, obj: Payment) -> SafeString:
+        return one_line(money(obj.amount, obj.currency))
 
     @display(description="Status", ordering="status")
     def shown_status(self, obj: Payment) -> SafeString:
@@ -145,10 +145,10 @@ class PaymentAdmin(TenantScopedAdmin):
         return " ".join(filter(None, [obj.payer_name, obj.phone])) or "-"
 
     @display(description="For", ordering="reference_id")
-    def about(self, obj: Payment) -> SafeString | str:
+    def about(self, obj: Payment) -> SafeString:
         if not obj.allocated:
             return badge("warning", "unallocated")
-        return f"{obj.reference_type} {obj.reference_id}".strip() or "-"
+        return one_line(f"{obj.reference_type} {obj.reference_id}".strip() or "-")
 
     @display(description="Received")
     def captured(self, obj: Payment) -> str:
@@ -175,7 +175,6 @@ class PaymentAdmin(TenantScopedAdmin):
         html, pdf = (reverse(f"admin:payments_payment_receipt_{kind}", args=[quote(obj.pk)]) for kind in ("html", "pdf"))
         return format_html("{} · {}", link(html, "Page"), link(pdf, "PDF"))
 
-    @display(description="Timeline")
     def timeline(self, obj: Payment) -> SafeString:
         rows = [
             (
@@ -188,9 +187,8 @@ class PaymentAdmin(TenantScopedAdmin):
             )
             for entry in payment_timeline(obj)
         ]
-        return table(("When", "What", "", "Status", "Took", "Details"), rows)
+        return table(("When", "Kind", "What", "Status", "Took", "Details"), rows)
 
-    @display(description="Operations")
     def operations_table(self, obj: Payment) -> SafeString:
         rows = [
             (
@@ -205,7 +203,6 @@ class PaymentAdmin(TenantScopedAdmin):
         ]
         return table(("Created", "Kind", "Amount", "Status", "Provider's id", "Why"), rows)
 
-    @display(description="Ledger")
     def ledger_table(self, obj: Payment) -> SafeString:
         rows = [
             (
@@ -221,7 +218,6 @@ class PaymentAdmin(TenantScopedAdmin):
         ]
         return table(("When", "Change", "Amount", "Received", "Refunded", "Reason", "By"), rows)
 
-    @display(description="Metadata")
     def shown_metadata(self, obj: Payment) -> SafeString:
         return pretty_json(obj.metadata)
 

@@ -8,15 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connection
+from django_scopes import scope
 from rest_framework.test import APIClient
 
 from integrations import registry
 from integrations.configs import services
+from integrations.contracts import clock
 from integrations.contracts.capabilities import Environment
+from integrations.contracts.ids import new_token
+from integrations.messaging.models import Message
+from integrations.messaging.services import send_sms
 from integrations.models import CallLog, Config, Direction, LogStatus, Membership, QueueItem, Role, Tenant, User
 from integrations.runtime.worker import Outcome, claim, recover_lapsed, run
 from integrations.simulators import default_state_dir
 from integrations.tenancy.authentication import create_api_key
+from payments.models import Payment, Status
+from webhooks.outbound import services as outbound
+from webhooks.outbound.models import Delivery, Endpoint
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 PASSWORD = "correct-horse-battery"
@@ -105,3 +113,46 @@ def work_off(limit: int = 500) -> list[Outcome]:
         assert len(outcomes) <= limit, f"still not done after {limit} items"
         if not items and not recovered:
             return outcomes
+
+
+def make_payment(tenant: Tenant, **fields: Any) -> Payment:
+    """Store a succeeded payment over KES 1,500.00, as a row only: nothing was asked of any gateway."""
+    now = clock.now()
+    values: dict[str, Any] = {
+        "provider": "example",
+        "status": Status.SUCCEEDED,
+        "amount": 150_000,
+        "amount_authorized": 150_000,
+        "amount_captured": 150_000,
+        "currency": "KES",
+        "method_type": "mobile_money",
+        "phone": "+254712345678",
+        "provider_ref": "ref-1",
+        "hook_token": new_token(),
+        "completed_at": now,
+        "created": now,
+        "updated": now,
+        **fields,
+    }
+    return Payment.unscoped.create(tenant=tenant, **values)
+
+
+def make_message(tenant: Tenant, **fields: Any) -> Message:
+    """Queue a text; the tenant needs an SMS config."""
+    with scope(tenant=tenant):
+        return send_sms(tenant=tenant, **{"to": ["+254712345678"], "message": "Term starts on Monday", **fields})
+
+
+def make_endpoint(tenant: Tenant, **fields: Any) -> Endpoint:
+    values: dict[str, Any] = {"url": "http://127.0.0.1:8999/events", "events": ["*"], "name": "School system", **fields}
+    with scope(tenant=tenant):
+        return outbound.create_endpoint(tenant=tenant, **values)[0]
+
+
+def make_delivery(endpoint: Endpoint) -> Delivery:
+    """Publish an event that the endpoint is owed, and return what is owed."""
+    with scope(tenant=endpoint.tenant):
+        event = outbound.publish(
+            tenant_id=endpoint.tenant_id, type="payment.completed", object={"id": "pay_1"}, key=new_token()
+        )
+    return Delivery.unscoped.get(event=event, endpoint=endpoint)

@@ -1,5 +1,9 @@
 """Admin pages of the core tables. Features keep their own `admin.py`."""
 
+from django.contrib import admin
+
 from integrations.admin import logs, operations, people, providers, queue
+
+admin.site.index_title = "Overview"
 
 __all__ = ["logs", "operations", "people", "providers", "queue"]

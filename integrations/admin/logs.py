@@ -9,16 +9,18 @@ from unfold.decorators import display
 
 from integrations.adminbase.base import TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
-from integrations.adminbase.render import badge, block, pretty_json, reference
+from integrations.adminbase.render import badge, block, pretty_json, reference, when
 from integrations.models import CallLog
+
+CREATED = when("created", "Created")
 
 
 @admin.register(CallLog)
 class CallLogAdmin(TenantScopedAdmin):
     """Read-only: what was sent and answered is evidence."""
 
-    list_display = ("created", "provider", "operation", "direction", "shown_status", "status_code", "duration", "about")
-    list_display_links = ("created", "operation")
+    list_display = (CREATED, "provider", "operation", "direction", "shown_status", "status_code", "duration", "about")
+    list_display_links = (CREATED, "operation")
     list_filter = (
         ProviderFilter,
         ("direction", ChoicesDropdownFilter),
@@ -37,7 +39,6 @@ class CallLogAdmin(TenantScopedAdmin):
         "error",
     )
     search_help_text = "Text in operation, URL, bodies, error, or one of the ids"
-    date_hierarchy = None
     fieldsets = (
         (
             None,
@@ -52,18 +53,14 @@ class CallLogAdmin(TenantScopedAdmin):
             },
         ),
         ("About", {"fields": (("about", "external_reference"), ("item", "request_id"), "ip")}),
-        ("Request", {"fields": ("request_line", "shown_request_headers", "shown_request_body")}),
-        ("Response", {"fields": ("shown_response_headers", "shown_response_body")}),
     )
-    readonly_fields = (
-        "shown_status",
-        "duration",
-        "about",
-        "request_line",
-        "shown_request_headers",
-        "shown_request_body",
-        "shown_response_headers",
-        "shown_response_body",
+    readonly_fields = ("shown_status", "duration", "about")
+    panels = (
+        ("Request", "request_line"),
+        ("Request headers", "shown_request_headers"),
+        ("Request body", "shown_request_body"),
+        ("Response headers", "shown_response_headers"),
+        ("Response body", "shown_response_body"),
     )
 
     @display(description="Status", ordering="status")
@@ -78,22 +75,17 @@ class CallLogAdmin(TenantScopedAdmin):
     def about(self, obj: CallLog) -> SafeString:
         return reference(obj.reference_type, obj.reference_id)
 
-    @display(description="Request")
     def request_line(self, obj: CallLog) -> SafeString:
         return block(f"{obj.method} {obj.url}".strip())
 
-    @display(description="Headers")
     def shown_request_headers(self, obj: CallLog) -> SafeString:
         return pretty_json(obj.request_headers)
 
-    @display(description="Body")
     def shown_request_body(self, obj: CallLog) -> SafeString:
         return pretty_json(obj.request_body)
 
-    @display(description="Headers")
     def shown_response_headers(self, obj: CallLog) -> SafeString:
         return pretty_json(obj.response_headers)
 
-    @display(description="Body")
     def shown_response_body(self, obj: CallLog) -> SafeString:
         return pretty_json(obj.response_body)

@@ -15,12 +15,13 @@ from unfold.decorators import action, display
 
 from integrations.adminbase.base import Button, OperatorAdmin, TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
-from integrations.adminbase.render import badge, pretty_json
+from integrations.adminbase.render import badge, pretty_json, when
 from integrations.contracts import clock
 from integrations.models import Alert, BreakerState, Heartbeat
 from integrations.runtime import breaker
 
 ALIVE = timedelta(seconds=45)
+UPDATED = when("updated", "Last seen")
 
 
 class OpenFilter(RadioFilter):
@@ -47,8 +48,8 @@ class OpenFilter(RadioFilter):
 class AlertAdmin(TenantScopedAdmin):
     """A tenant's alerts for its admins; those of the installation (without a tenant) for the operator."""
 
-    list_display = ("updated", "shown_level", "kind", "message", "count", "state")
-    list_display_links = ("updated", "kind")
+    list_display = (UPDATED, "shown_level", "kind", "message", "count", "state")
+    list_display_links = (UPDATED, "kind")
     list_filter = (OpenFilter, ("level", ChoicesDropdownFilter))
     search_fields = ("kind", "subject", "message")
     actions = ("acknowledge_selected",)
@@ -85,7 +86,7 @@ class AlertAdmin(TenantScopedAdmin):
 class BreakerStateAdmin(OperatorAdmin):
     """Circuits are shared by all tenants of a provider's host: the operator closes one by hand."""
 
-    list_display = ("key", "shown_state", "failures", "successes", "openings", "retry_at", "updated")
+    list_display = ("key", "shown_state", "failures", "successes", "openings", when("retry_at", "Retry at"), UPDATED)
     list_filter = (ProviderFilter, ("state", ChoicesDropdownFilter))
     search_fields = ("key",)
     buttons = (Button("reset", "Close the circuit", "restart_alt", "primary"),)
@@ -114,16 +115,25 @@ class BreakerStateAdmin(OperatorAdmin):
 class HeartbeatAdmin(OperatorAdmin):
     """Who is alive: a process beats every few seconds while it is."""
 
-    list_display = ("name", "kind", "state", "host", "pid", "group", "started_at", "beat_at")
+    list_display = (
+        "name",
+        "kind",
+        "state",
+        "host",
+        "pid",
+        "group",
+        when("started_at", "Started"),
+        when("beat_at", "Last beat"),
+    )
     list_filter = ("kind",)
     search_fields = ("name", "host", "group")
-    fields = (("name", "kind"), ("host", "pid"), ("group", "state"), ("started_at", "beat_at"), "shown_detail")
-    readonly_fields = ("state", "shown_detail")
+    fields = (("name", "kind"), ("host", "pid"), ("group", "state"), ("started_at", "beat_at"))
+    readonly_fields = ("state",)
+    panels = (("Detail", "shown_detail"),)
 
     @display(description="State")
     def state(self, obj: Heartbeat) -> SafeString:
         return badge("active", "alive") if clock.now() - obj.beat_at < ALIVE else badge("held", "silent")
 
-    @display(description="Detail")
     def shown_detail(self, obj: Heartbeat) -> SafeString:
         return pretty_json(obj.detail)

@@ -15,7 +15,7 @@ from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from integrations.adminbase.base import Button, OperatorAdmin, TenantOwnedForm, TenantScopedAdmin
-from integrations.adminbase.render import badge
+from integrations.adminbase.render import badge, when
 from integrations.contracts import clock
 from integrations.models import ApiKey, Membership, Tenant, User
 from integrations.tenancy.authentication import create_api_key
@@ -85,7 +85,7 @@ class MembershipAdmin(TenantScopedAdmin):
     """A tenant's admin sets roles of the tenant's people, but not her own: nobody locks herself out or up."""
 
     can_change = True
-    list_display = ("user", "shown_role", "is_active", "created")
+    list_display = ("user", "shown_role", "is_active", when("created", "Since"))
     list_filter = ("role", "is_active")
     search_fields = ("user__username", "user__email")
     fields = ("user", "role", "is_active")
@@ -98,6 +98,9 @@ class MembershipAdmin(TenantScopedAdmin):
 
     def may_act(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().may_act(request, obj) and (obj is None or obj.user_id != request.user.pk)
+
+
+KEY_TIMES = (when("created", "Created"), when("expires_at", "Expires"), when("last_used_at", "Last used"))
 
 
 class ApiKeyForm(TenantOwnedForm):
@@ -118,7 +121,7 @@ class ApiKeyAdmin(TenantScopedAdmin):
 
     can_add = True
     form = ApiKeyForm
-    list_display = ("name", "shown_prefix", "role", "state", "created", "expires_at", "last_used_at")
+    list_display = ("name", "shown_prefix", "role", "state", *KEY_TIMES)
     list_filter = ("role",)
     search_fields = ("name", "prefix")
     buttons = (Button("revoke", "Revoke", "block", "danger", "Revoke this key? Systems that use it are locked out at once."),)

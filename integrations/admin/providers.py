@@ -25,10 +25,13 @@ class ProviderAdmin(OperatorAdmin):
     list_display = ("name", "slug", "shown_categories", "enabled", "is_global", "installed")
     list_filter = ("enabled", "installed")
     search_fields = ("name", "slug", "description")
-    fieldsets = (
-        (None, {"fields": ("enabled", ("name", "slug"), "description", "shown_categories", "docs", "installed")}),
-        ("What a config needs", {"fields": ("requirements", "config_fields", "environments")}),
-        ("Webhooks", {"fields": ("webhook_paths",)}),
+    fieldsets = ((None, {"fields": ("enabled", ("name", "slug"), "description", "shown_categories", "docs", "installed")}),)
+
+    panels = (
+        ("What you need first", "requirements"),
+        ("Fields of an account", "config_fields"),
+        ("Environments", "environments"),
+        ("Fixed webhook paths", "webhook_paths"),
     )
 
     def may_view(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -45,12 +48,10 @@ class ProviderAdmin(OperatorAdmin):
     def docs(self, obj: Provider) -> str:
         return link(obj.docs_url, obj.docs_url) if obj.docs_url.startswith("https://") else obj.docs_url or "-"
 
-    @display(description="Have at hand")
     def requirements(self, obj: Provider) -> SafeString:
         declared = _declaration(obj)
-        return table(("What you need first",), [(text,) for text in declared.requirements] if declared else [])
+        return table(("Have at hand",), [(text,) for text in declared.requirements] if declared else [])
 
-    @display(description="Fields")
     def config_fields(self, obj: Provider) -> SafeString:
         declared = _declaration(obj)
         fields = declared.config.describe() if declared else []
@@ -64,14 +65,12 @@ class ProviderAdmin(OperatorAdmin):
             )
             for field in fields
         ]
-        return table(("Field", "Name", "Type", "", "Help"), rows)
+        return table(("Field", "Name", "Type", "Need", "Help"), rows)
 
-    @display(description="Environments")
     def environments(self, obj: Provider) -> SafeString:
         declared = _declaration(obj)
         return table(("Environment", "Address"), [(e.value, url) for e, url in declared.base_urls.items()] if declared else [])
 
-    @display(description="Paths")
     def webhook_paths(self, obj: Provider) -> SafeString:
         declared = _declaration(obj)
         adapter = declared.webhook_adapter() if declared else None

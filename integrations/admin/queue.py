@@ -13,7 +13,7 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter,
 from unfold.decorators import action, display
 
 from integrations.adminbase.base import Button, TenantScopedAdmin
-from integrations.adminbase.render import badge, moment, pretty_json, reference, table
+from integrations.adminbase.render import badge, moment, pretty_json, reference, table, when
 from integrations.contracts.errors import ProviderError
 from integrations.models import CallLog, QueueItem, QueueState
 from integrations.runtime.queue import cancel_item, retry_item
@@ -26,7 +26,7 @@ CALLS_SHOWN = 50
 class QueueItemAdmin(TenantScopedAdmin):
     """Read-only but for retry and cancel, which the queue's own services carry out or refuse."""
 
-    list_display = ("id", "kind", "shown_state", "about", "tried", "due_at", "shown_error")
+    list_display = ("id", "kind", "shown_state", "about", "tried", when("due_at", "Due"), "shown_error")
     list_display_links = ("id", "kind")
     list_filter = (
         ("state", ChoicesDropdownFilter),
@@ -52,16 +52,18 @@ class QueueItemAdmin(TenantScopedAdmin):
                     ("due_at", "not_after"),
                     ("created", "finished_at"),
                     ("worker", "lease_until"),
-                    "last_error",
+                    ("last_error", "key"),
                 )
             },
         ),
-        ("Error history", {"fields": ("history",)}),
-        ("Tries at the provider", {"fields": ("tries_table",)}),
-        ("Calls", {"fields": ("calls",)}),
-        ("Payload", {"fields": ("shown_payload", "key")}),
     )
-    readonly_fields = ("shown_state", "about", "tried", "history", "tries_table", "calls", "shown_payload")
+    readonly_fields = ("shown_state", "about", "tried")
+    panels = (
+        ("Error history", "history"),
+        ("Tries at the provider", "tries_table"),
+        ("Calls", "calls"),
+        ("Payload", "shown_payload"),
+    )
 
     # --- what is shown ------------------------------------------------------------------------------------------------
 
@@ -81,7 +83,6 @@ class QueueItemAdmin(TenantScopedAdmin):
     def shown_error(self, obj: QueueItem) -> str:
         return obj.last_error if len(obj.last_error) <= 80 else f"{obj.last_error[:80]}…"
 
-    @display(description="Errors")
     def history(self, obj: QueueItem) -> SafeString:
         rows = [
             (moment(entry.get("at")), entry.get("attempt", ""), entry.get("error", ""), entry.get("detail", ""))
@@ -89,7 +90,6 @@ class QueueItemAdmin(TenantScopedAdmin):
         ]
         return table(("When", "Attempt", "What", "Detail"), rows, empty="No errors.")
 
-    @display(description="Tries")
     def tries_table(self, obj: QueueItem) -> SafeString:
         rows = [
             (moment(each.started_at), each.operation, badge(each.state), each.error_class or "-", each.detail or "-")
@@ -97,13 +97,11 @@ class QueueItemAdmin(TenantScopedAdmin):
         ]
         return table(("Started", "Operation", "State", "Error", "Detail"), rows)
 
-    @display(description="Calls")
     def calls(self, obj: QueueItem) -> SafeString:
         found = CallLog.objects.filter(tenant_id=obj.tenant_id, item=obj)[:CALLS_SHOWN]
         rows = [(moment(row.created), reference("call", row.pk), row.operation, badge(row.status)) for row in found]
         return table(("When", "Log", "Operation", "Status"), rows)
 
-    @display(description="Payload")
     def shown_payload(self, obj: QueueItem) -> SafeString:
         return pretty_json(obj.payload)
 

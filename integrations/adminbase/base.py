@@ -60,11 +60,15 @@ class HubAdmin(ModelAdmin):
     can_change: ClassVar[bool] = False
     can_delete: ClassVar[bool] = False
     buttons: ClassVar[Sequence[Button]] = ()
+    panels: ClassVar[Sequence[tuple[str, str]]] = ()
+    """(title, method): what stands below the fields over the whole width; the method takes the object."""
+
     show_full_result_count = False
     list_per_page = 50
     compressed_fields = True
     list_filter_submit = True
     change_form_outer_before_template = "admin/hub/buttons.html"
+    change_form_outer_after_template = "admin/hub/panels.html"
 
     # --- permissions: from the person's memberships -------------------------------------------------------------------
 
@@ -110,6 +114,12 @@ class HubAdmin(ModelAdmin):
             for button in self.buttons
             if self.offers(request, obj, button)
         ]
+
+    def panels_for(self, request: HttpRequest, obj: Any) -> list[tuple[str, Any]]:
+        """Return the object's panels, drawn; none for whom may not see the object."""
+        if obj is None or not self.may_view(request, obj):
+            return []
+        return [(title, getattr(self, method)(obj)) for title, method in self.panels]
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_press"
@@ -186,7 +196,12 @@ class HubAdmin(ModelAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> Any:
         obj = self.get_object(request, unquote(object_id)) if object_id else None
-        extra = {"hub_buttons": self.buttons_for(request, obj), **(extra_context or {})}
+        extra = {
+            "hub_buttons": self.buttons_for(request, obj),
+            "hub_panels": self.panels_for(request, obj),
+            "show_save_and_add_another": False,
+            **(extra_context or {}),
+        }
         return super().changeform_view(request, object_id, form_url, extra)
 
     # --- shown once ---------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from unfold.decorators import display
 from integrations.adminbase.access import tenants_with_role
 from integrations.adminbase.base import Button, TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
-from integrations.adminbase.render import badge, copyable, table
+from integrations.adminbase.render import badge, copyable, table, when
 from integrations.adminbase.widgets import dress
 from integrations.configs import checks, schemas, services
 from integrations.configs.forms import CLEAR, PREFIX, config_form_class
@@ -38,7 +38,15 @@ class ConfigAdmin(TenantScopedAdmin):
     """Written through the services alone. Secrets go in and never come out: four letters of a long one are shown."""
 
     can_add = can_change = can_delete = True
-    list_display = ("shown_provider", "label", "environment", "is_active", "shown_status", "primary_for", "tested_at")
+    list_display = (
+        "shown_provider",
+        "label",
+        "environment",
+        "is_active",
+        "shown_status",
+        "primary_for",
+        when("tested_at", "Tested"),
+    )
     list_filter = (
         ProviderOfConfig,
         ("environment", ChoicesDropdownFilter),
@@ -65,12 +73,12 @@ class ConfigAdmin(TenantScopedAdmin):
         "tested_at",
         "primary_for",
         "incomplete",
-        "urls_table",
-        "shared_urls",
         "stored_values",
         "created",
         "updated",
     )
+
+    panels = (("URLs to give to the provider", "urls_table"), ("URLs shared by all tenants", "shared_urls"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Config]:
         primaries = Prefetch("primaries", queryset=PrimaryConfig.objects.order_by("category"))
@@ -98,16 +106,14 @@ class ConfigAdmin(TenantScopedAdmin):
             return badge("failed", "the stored secrets can't be read")
         return table(("Field", "Problem"), list(missing.items()), empty="Nothing: it is complete.")
 
-    @display(description="URLs of this config")
     def urls_table(self, obj: Config) -> SafeString:
         try:
             urls = callback_urls(obj)
         except UnknownProvider:
             urls = []
         rows = [(each.what, copyable(each.url)) for each in urls]
-        return table(("What for", "URL to give to the provider"), rows, empty="This provider calls nobody.")
+        return table(("What for", "URL"), rows, empty="This provider calls nobody.")
 
-    @display(description="Shared URLs")
     def shared_urls(self, obj: Config) -> SafeString:
         declared = _declared(obj.provider_id)
         rows = [(each.what, each.purpose, copyable(each.url)) for each in fixed_urls(declared)] if declared else []
@@ -185,7 +191,6 @@ class ConfigAdmin(TenantScopedAdmin):
                 {"fields": [("shown_status", "tested_at"), ("primary_for", "updated"), "status_detail", "incomplete"]},
             ),
             ("Account", {"fields": account}),
-            ("Callback URLs", {"fields": ["urls_table", "shared_urls"]}),
         ]
 
     def get_form(self, request: HttpRequest, obj: Config | None = None, change: bool = False, **kwargs: Any) -> Any:

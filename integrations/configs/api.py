@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -84,7 +85,7 @@ class ConfigBase(TenantGenericAPIView):
         return Config.objects.all()
 
     def answer(self, config_id: int, status: int = 200) -> Response:
-        return Response(selectors.configs_data([find_config(config_id)])[0], status=status)
+        return Response(shown([find_config(config_id)])[0], status=status)
 
 
 class ConfigListView(ConfigBase):
@@ -95,7 +96,7 @@ class ConfigListView(ConfigBase):
     @extend_schema(responses=ConfigSerializer(many=True))
     def get(self, request: Request) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(selectors.configs_data(page or []))
+        return self.get_paginated_response(shown(page or []))
 
     @extend_schema(request=ConfigCreateSerializer, responses={201: ConfigSerializer})
     @idempotent
@@ -199,7 +200,7 @@ class SetupView(TenantAPIView):
                 "config": config.pk if config is not None else None,
                 "steps": list(STEPS),
                 "urls": {each.purpose: {"url": each.url, "what": each.what} for each in own},
-                "fixed_urls": {each.purpose: {"url": each.url, "what": each.what} for each in services.fixed_urls(declared)},
+                "fixed_urls": [asdict(each) for each in services.fixed_urls(declared)],
             }
         )
 
@@ -231,6 +232,11 @@ class SetupStepView(TenantAPIView):
         if config is None:
             raise InvalidRequest("You have no such config of this provider.", attr="config")
         return Response(asdict(STEPS[step](config=config)))
+
+
+def shown(configs: Sequence[Config]) -> Any:
+    """Return the configs in the declared shape, ready for JSON."""
+    return ConfigSerializer(selectors.configs_data(configs), many=True).data
 
 
 def find_config(config_id: int) -> Config:

@@ -118,6 +118,10 @@ class SetupUrlSerializer(serializers.Serializer[Any]):
     what = serializers.CharField()
 
 
+class FixedUrlSerializer(SetupUrlSerializer):
+    purpose = serializers.CharField()
+
+
 class SetupSerializer(serializers.Serializer[Any]):
     """What a person needs to set the provider up. `urls` belong to the config and are empty before there is one."""
 
@@ -125,7 +129,7 @@ class SetupSerializer(serializers.Serializer[Any]):
     config = serializers.IntegerField(allow_null=True)
     steps = serializers.ListField(child=serializers.CharField(), help_text="Steps to POST to.")
     urls = serializers.DictField(child=SetupUrlSerializer())
-    fixed_urls = serializers.DictField(child=SetupUrlSerializer(), help_text="Shared by all tenants: bodies are checked back.")
+    fixed_urls = FixedUrlSerializer(many=True, help_text="Shared by all tenants: bodies are checked back.")
 
 
 class StepSerializer(StrictSerializer):

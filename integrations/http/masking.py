@@ -48,13 +48,19 @@ def _normal(name: str) -> str:
 
 
 def spellings(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Return each secret in the forms in which it may show up in text: plain, URL-quoted, JSON-escaped, base64."""
+    """Return each secret in the forms in which it may show up in text: plain, URL-quoted with digits of either case,
+    JSON-escaped with or without \\u, base64 of either alphabet, padded or not."""
     found: set[str] = set()
     for secret in secrets:
         if len(secret) < 4:
             continue  # too short to tell from ordinary text; masked by key alone
-        encoded = base64.b64encode(secret.encode()).decode()
-        found.update({secret, quote(secret, safe=""), quote_plus(secret), json.dumps(secret)[1:-1], encoded})
+        for quoted in (quote(secret), quote(secret, safe=""), quote_plus(secret)):
+            found.update({quoted, re.sub(r"%[0-9A-F]{2}", lambda match: match[0].lower(), quoted)})
+        for as_ascii in (True, False):
+            escaped = json.dumps(secret, ensure_ascii=as_ascii)[1:-1]
+            found.update({escaped, escaped.replace("/", "\\/")})
+        encoded = base64.b64encode(secret.encode()).decode().rstrip("=")
+        found.update({secret, encoded, encoded.replace("+", "-").replace("/", "_")})
     return tuple(sorted(found, key=len, reverse=True))
 
 

@@ -15,12 +15,13 @@ from unfold.decorators import display
 from integrations.adminbase.access import READERS
 from integrations.adminbase.base import TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
-from integrations.adminbase.render import badge, block, moment, pretty_json, reference, table
+from integrations.adminbase.render import badge, block, moment, pretty_json, reference, table, when
 from integrations.messaging.models import Message, MessageEvent, Recipient, Suppression, UnmatchedReport
 from integrations.messaging.selectors import overall_status
 from integrations.models import Role
 
 RECIPIENTS_SHOWN = 200
+CREATED = when("created", "Created")
 
 
 @admin.register(Message)
@@ -28,8 +29,8 @@ class MessageAdmin(TenantScopedAdmin):
     """Read-only, for staff too: a message is sent through the API or by an event, never edited."""
 
     viewers = READERS | {Role.STAFF}
-    list_display = ("created", "shown_id", "status", "recipient_count", "provider", "category", "about")
-    list_display_links = ("created", "shown_id")
+    list_display = (CREATED, "status", "recipient_count", "beginning", "provider", "category", "about")
+    list_display_links = (CREATED, "beginning")
     list_filter = (ProviderFilter, ("channel", ChoicesDropdownFilter), ("created", RangeDateTimeFilter))
     search_fields = ("id", "body", "recipients__number", "reference_id", "recipients__provider_ref")
     search_help_text = "Text, phone number, reference or provider id"
@@ -45,18 +46,20 @@ class MessageAdmin(TenantScopedAdmin):
                     ("about", "category"),
                     ("created", "send_at"),
                     "created_by",
-                    "shown_body",
                 )
             },
         ),
-        ("Recipients", {"fields": ("recipient_table",)}),
-        ("Story", {"fields": ("story",)}),
     )
-    readonly_fields = ("shown_id", "status", "about", "shown_body", "recipient_table", "story")
+    readonly_fields = ("shown_id", "status", "about")
+    panels = (("Text", "shown_body"), ("Recipients", "recipient_table"), ("Story", "story"))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Message]:
         states = Recipient.objects.only("id", "message_id", "tenant_id", "state").order_by("id")
         return super().get_queryset(request).prefetch_related(Prefetch("recipients", queryset=states, to_attr="with_states"))
+
+    @display(description="Text")
+    def beginning(self, obj: Message) -> str:
+        return obj.body if len(obj.body) <= 60 else f"{obj.body[:60]}…"
 
     @display(description="Message", ordering="id")
     def shown_id(self, obj: Message) -> str:
@@ -80,11 +83,9 @@ class MessageAdmin(TenantScopedAdmin):
     def about(self, obj: Message) -> SafeString:
         return reference(obj.reference_type, obj.reference_id)
 
-    @display(description="Text")
     def shown_body(self, obj: Message) -> SafeString:
         return block(obj.body)
 
-    @display(description="Recipients")
     def recipient_table(self, obj: Message) -> SafeString:
         rows = [
             (
@@ -100,7 +101,6 @@ class MessageAdmin(TenantScopedAdmin):
         ]
         return table(("Number", "State", "Provider says", "Detail", "Provider id", "Cost", "Delivered"), rows)
 
-    @display(description="Events")
     def story(self, obj: Message) -> SafeString:
         events = MessageEvent.objects.filter(recipient__message=obj).select_related("recipient").order_by("at", "id")
         rows = [
@@ -115,7 +115,7 @@ class SuppressionAdmin(TenantScopedAdmin):
     """Addresses that are not written to any more; an admin may add one, and take one off when its owner agrees again."""
 
     can_add = can_delete = True
-    list_display = ("address", "channel", "reason", "source", "created")
+    list_display = ("address", "channel", "reason", "source", CREATED)
     list_filter = (("channel", ChoicesDropdownFilter),)
     search_fields = ("address", "reason")
     readonly_fields = ("source", "created")
@@ -133,12 +133,11 @@ class SuppressionAdmin(TenantScopedAdmin):
 class UnmatchedReportAdmin(TenantScopedAdmin):
     """Delivery reports for ids that no message of ours has, or had when they came."""
 
-    list_display = ("created", "provider", "number", "provider_ref", "matched_at")
+    list_display = (CREATED, "provider", "number", "provider_ref", when("matched_at", "Matched"))
     list_filter = (ProviderFilter, ("created", RangeDateTimeFilter))
     search_fields = ("number", "provider_ref")
-    fields = (("provider", "config"), ("number", "provider_ref"), ("created", "matched_at"), "shown_payload")
-    readonly_fields = ("shown_payload",)
+    fields = (("provider", "config"), ("number", "provider_ref"), ("created", "matched_at"))
+    panels = (("Report", "shown_payload"),)
 
-    @display(description="Report")
     def shown_payload(self, obj: UnmatchedReport) -> SafeString:
         return pretty_json(obj.payload)

@@ -53,6 +53,12 @@ def check(view: ConfigView) -> None:
     )
 
 
+def withdraw(view: ConfigView) -> None:
+    """The call that `check` let through is not made after all: if it was the probe, the next one may be."""
+    key, _host = key_of(view)
+    BreakerState.objects.filter(key=key, state=State.HALF_OPEN).update(retry_at=clock.now())
+
+
 def record(view: ConfigView, error: ProviderError | None) -> None:
     """Count how a call ended; open or close the circuit when the window says so."""
     key, host = key_of(view)

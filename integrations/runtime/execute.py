@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from integrations.contracts import clock
-from integrations.contracts.errors import OutcomeUnknown, ProviderError, ProviderUnavailable
+from integrations.contracts.errors import OutcomeUnknown, ProviderError, ProviderUnavailable, Throttled
 from integrations.contracts.wire import WireError
 from integrations.http.client import HttpClient, refuse_inside_transaction
 from integrations.http.masking import Mask, secrets_in_use
@@ -36,7 +36,11 @@ def execute(
     provider = get_provider(view.provider)
     breaker.check(view)
     limit = provider.rate_limit
-    rate_limit.take(f"{view.provider}|{view.id or tenant_id}|{call.operation}", rate=limit.rate, burst=limit.burst)
+    try:
+        rate_limit.take(f"{view.provider}|{view.id or tenant_id}|{call.operation}", rate=limit.rate, burst=limit.burst)
+    except Throttled:
+        breaker.withdraw(view)
+        raise
     secrets = [str(value) for value in view.secrets.values() if value]
     mask = Mask(keys={*provider.masked_keys, *provider.config.secret_names}, secrets=secrets)
     recorder = CallRecorder(tenant_id=tenant_id, view=view, call=call, item_id=item.pk if item else None)
@@ -57,6 +61,7 @@ def execute(
         except ProviderError as error:
             error.provider = error.provider or view.provider
             error.message = mask.text(error.message)
+            error.args = (error.message,)
             breaker.record(view, error)
             recorder.judged(ok=False, external_reference="", detail=error.message)
             raise

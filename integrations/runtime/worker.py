@@ -22,7 +22,7 @@ from django_scopes import scope
 
 from integrations.contracts import clock
 from integrations.contracts.errors import AuthenticationFailed, Expired, OutcomeUnknown, ProviderError
-from integrations.models import Alert, Attempt, AttemptState, Config, ConfigStatus, QueueItem, QueueState
+from integrations.models import Alert, Attempt, AttemptState, CallLog, Config, ConfigStatus, QueueItem, QueueState
 from integrations.runtime import jobs
 from integrations.runtime.alerts import raise_alert
 from integrations.runtime.execute import execute
@@ -34,6 +34,7 @@ T = TypeVar("T")
 FIRST_BACKOFF = 5.0
 LONGEST_BACKOFF = 3600.0
 DATABASE_PATIENCE = 60.0
+BROKEN_RECOVERY_PAUSE = timedelta(minutes=1)
 
 
 class LeaseLost(Exception):
@@ -116,7 +117,15 @@ def _run_call(item: QueueItem, job: jobs.ProviderJob) -> Outcome:
         logger.exception("call_broke")
         broken = _broken(item, error)
         return patiently(lambda: _settle_failure(item, job, broken))
-    return patiently(lambda: _settle_success(item, job, result))
+    try:
+        return patiently(lambda: _settle_success(item, job, result))
+    except (LeaseLost, OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        # The provider has done it and we can't write it down: the truth is learned as after any lost answer.
+        logger.exception("settling_broke")
+        unsettled = _broken(item, error)
+        return patiently(lambda: _settle_failure(item, job, unsettled))
 
 
 def _broken(item: QueueItem, error: Exception) -> ProviderError:
@@ -184,9 +193,9 @@ def _settle_success(item: QueueItem, job: jobs.ProviderJob, result: Any) -> Outc
     with transaction.atomic():
         locked = QueueItem.unscoped.select_for_update().get(pk=item.pk)
         ours = locked.lease == item.lease and locked.state == QueueState.PROCESSING
-        sent = Attempt.unscoped.filter(item=item, fence=item.fence).update(
-            state=AttemptState.SUCCEEDED, finished_at=clock.now()
-        )
+        # Not one that has succeeded already: the commit may have been done and only its confirmation lost.
+        mine = Attempt.unscoped.filter(item=item, fence=item.fence).exclude(state=AttemptState.SUCCEEDED)
+        sent = mine.update(state=AttemptState.SUCCEEDED, finished_at=clock.now())
         if not ours and not sent:
             raise LeaseLost
         # A late answer to an effect that we did send is the truth, even after the item was given up as unknown.
@@ -283,14 +292,15 @@ def _alert_review(item: QueueItem) -> None:
 
 
 def _needs_attention(item: QueueItem, error: AuthenticationFailed) -> None:
-    configs = Config.unscoped.filter(tenant_id=item.tenant_id, provider_id=error.provider)
-    if item.config_id is not None:
-        configs = configs.filter(pk=item.config_id)
+    # An item that names no config was served by the tenant's primary, or by the installation's account: the log knows.
+    logged = CallLog.unscoped.filter(item=item).order_by("-id").values_list("config_id", flat=True)
+    config_id = item.config_id or logged.first()
+    configs = Config.unscoped.filter(tenant_id=item.tenant_id, pk=config_id)
     configs.update(status=ConfigStatus.NEEDS_ATTENTION, status_detail=error.message)
     raise_alert(
         tenant_id=item.tenant_id,
         kind="config_needs_attention",
-        subject=f"{error.provider} {item.config_id or ''}".strip(),
+        subject=f"{error.provider} {config_id or ''}".strip(),
         message=f"The provider refused the credentials: {error.message}",
         level=Alert.Level.CRITICAL.value,
     )
@@ -299,30 +309,41 @@ def _needs_attention(item: QueueItem, error: AuthenticationFailed) -> None:
 def recover_lapsed(limit: int = 50) -> int:
     """Take care of items whose worker died or hangs; return how many.
 
-    Without a `sending` attempt of the lapsed claim nothing was sent: it is due again. With one, the outcome is unknown.
+    Without a `sending` attempt of the lapsed claim nothing was sent: it is due again. With one, the outcome is unknown. An
+    item whose job breaks over it is left for a while: it must not hold up the others.
     """
+    recovered = 0
     with transaction.atomic():
-        lapsed = QueueItem.unscoped.filter(state=QueueState.PROCESSING, lease_until__lt=clock.now())
-        items = list(
-            lapsed.select_related("tenant").order_by("lease_until").select_for_update(skip_locked=True, of=("self",))[:limit]
-        )
-        for item in items:
-            sent = Attempt.unscoped.filter(item=item, fence=item.fence, state=AttemptState.SENDING).exists()
-            # Ours for the moment of settling, so that the dead worker, should it wake up, finds its lease lost.
-            QueueItem.unscoped.filter(pk=item.pk).update(lease=uuid.uuid4())
-            item.refresh_from_db(from_queryset=QueueItem.unscoped.select_related("tenant"))
-            job = jobs.get(item.kind)
-            error = (OutcomeUnknown if sent else _Interrupted)("The worker died or hung in the middle.")
-            logger.warning("lease_lapsed", item=item.pk, kind=item.kind, sent=sent)
-            with scope(tenant=item.tenant):
-                if isinstance(job, jobs.LocalJob):
-                    _put_off_local(item, job, error.message, 0.0, error)
-                elif sent:
-                    _settle_failure(item, job, error)
-                else:
-                    error.retry_after = 0.0
-                    _settle_failure(item, job, error)
-    return len(items)
+        lapsed = QueueItem.unscoped.filter(
+            state=QueueState.PROCESSING, lease_until__lt=clock.now(), kind__in=jobs.kinds()
+        ).select_related("tenant")
+        for item in lapsed.order_by("lease_until").select_for_update(skip_locked=True, of=("self",))[:limit]:
+            try:
+                with transaction.atomic(), scope(tenant=item.tenant):
+                    _recover(item)
+                recovered += 1
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception:
+                logger.exception("recovery_broke", item=item.pk, kind=item.kind)
+                QueueItem.unscoped.filter(pk=item.pk).update(lease_until=clock.now() + BROKEN_RECOVERY_PAUSE)
+    return recovered
+
+
+def _recover(item: QueueItem) -> None:
+    sent = Attempt.unscoped.filter(item=item, fence=item.fence, state=AttemptState.SENDING).exists()
+    # Ours for the moment of settling, so that the dead worker, should it wake up, finds its lease lost.
+    QueueItem.unscoped.filter(pk=item.pk).update(lease=uuid.uuid4())
+    item.refresh_from_db(from_queryset=QueueItem.unscoped.select_related("tenant"))
+    job = jobs.get(item.kind)
+    error = (OutcomeUnknown if sent else _Interrupted)("The worker died or hung in the middle.")
+    logger.warning("lease_lapsed", item=item.pk, kind=item.kind, sent=sent)
+    if isinstance(job, jobs.LocalJob):
+        _put_off_local(item, job, error.message, 0.0, error)
+        return
+    if not sent:
+        error.retry_after = 0.0
+    _settle_failure(item, job, error)
 
 
 def patiently(settle: Callable[[], T]) -> T:

@@ -261,10 +261,11 @@ def _remember_type(config: Config, wanted: str) -> None:
     )
 
 
-def _shown(configs: Sequence[Config]) -> list[dict[str, Any]]:
+def _shown(configs: Sequence[Config]) -> Any:
+    """Return the configs in the plain form, ready for JSON."""
     words = ExternalReference.unscoped.filter(object_type=LABEL_TYPE, kind=KIND, config__in=configs)
     types = dict(words.values_list("config_id", "external_id"))
-    return [_data(config, types.get(config.pk)) for config in configs]
+    return IntegrationSerializer([_data(config, types.get(config.pk)) for config in configs], many=True).data
 
 
 def _data(config: Config, wanted: str | None) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from integrations.secrets import parse_keyring
 from integrations_site.settings.base import *  # noqa: F403 SETTLED: Django settings extend by star import
-from integrations_site.settings.base import ENCRYPTION_KEYS, PUBLIC_BASE_URL, SECRET_KEY, ImproperlyConfigured, env, urlsplit
+from integrations_site.settings.base import ENCRYPTION_KEYS, PUBLIC_BASE_URL, SECRET_KEY, ImproperlyConfigured, env
 
 if len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5:
     raise ImproperlyConfigured("SECRET_KEY must be set, random, and at least 50 characters long")

@@ -54,9 +54,11 @@ def test_log_filters(admin_api: APIClient, tenant: Tenant, clock: MovableClock) 
         assert ids(admin_api, f"{LOGS}?{query}") == expected, query
 
 
-@pytest.mark.parametrize("query", ["status=odd", "direction=up", "created_after=yesterday", "config=x", "cursor=%00", "q=%00"])
-def test_a_bad_log_filter_is_never_a_500(admin_api: APIClient, query: str) -> None:
-    assert admin_api.get(f"{LOGS}?{query}").status_code in (400, 404)
+@pytest.mark.parametrize("query", ["status=odd", "direction=up", "created_after=yesterday", "config=x", "q=%00"])
+def test_a_bad_log_filter_is_400(admin_api: APIClient, query: str) -> None:
+    answer = admin_api.get(f"{LOGS}?{query}")
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["attr"] == query.partition("=")[0]
 
 
 def test_log_pages(admin_api: APIClient, tenant: Tenant) -> None:

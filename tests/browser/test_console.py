@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.admin.utils import quote
+from django.db import connections
 from playwright.sync_api import Page, expect
 
 from integrations.models import QueueItem, QueueState, Role, Tenant
@@ -16,6 +18,9 @@ from integrations.simulators import running_simulators
 from tests import factories
 from tests.admin.rows import CANARY, make_payment, make_rows
 from tests.browser.conftest import DESKTOP, PHONE, overflows
+from tests.flows.conftest import School, school, until
+
+__all__ = ["school", "until"]  # fixtures, used by their names
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 Opener = Callable[..., Page]
@@ -54,6 +59,23 @@ def log_in(page: Page, base: str) -> None:
     page.get_by_label("Password").fill(factories.PASSWORD)
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("heading", name="Payments today")).to_be_visible()
+
+
+def beside(work: Callable[[], Any]) -> Any:
+    """Do the workers' part in a thread of its own: Playwright's event loop runs in ours, and the delivery engine has one too."""
+
+    def run() -> Any:
+        try:
+            return work()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(run).result()
+
+
+def told(school: School, payment_id: str) -> set[tuple[str, str]]:
+    return {(entry.kind, entry.status) for entry in school.timeline(payment_id)}
 
 
 def pk(row: Any) -> str:
@@ -119,8 +141,8 @@ def test_retry_by_click(live_server: Any, rows: dict[str, Any], open_page: Opene
 def test_payment_page_and_receipt(live_server: Any, rows: dict[str, Any], open_page: Opener) -> None:
     page = open_page()
     log_in(page, live_server.url)
-    page.get_by_role("link", name="Payments", exact=True).first.click()
-    page.get_by_role("link", name=rows["payments.payment"].pk).click()
+    page.locator("#nav-sidebar-apps").get_by_role("link", name="Payments").click()
+    page.locator(f'a[href*="{pk(rows["payments.payment"])}"]').first.click()
     expect(page.get_by_role("heading", name="Timeline")).to_be_visible()
     expect(page.get_by_text("payment asked for").first).to_be_visible()
     page.get_by_role("link", name="Page", exact=True).click()
@@ -148,16 +170,45 @@ def test_account_is_set_up_and_tested_by_hand(
 
 
 @SIZES
-def test_phone_shows_the_prompt_and_takes_the_pin(
-    size: dict[str, int], simulators: running_simulators, open_page: Opener, shots: Shots, db: None, registered: None
+def test_parent_pays_on_the_phone_and_the_school_sees_it(
+    size: dict[str, int], school: School, until: Callable[..., Any], live_server: Any, open_page: Opener, shots: Shots
 ) -> None:
-    """The simulators' own page: a customer starts a payment on the phone and reads the network's answer."""
-    page = open_page(size)
-    page.goto(f"{simulators.url}/phone?number=254712345678")
+    """The main job with two browsers: the parent's phone (the simulators' own page) and the school's console."""
     name = "desktop" if size == DESKTOP else "phone"
-    expect(page.get_by_role("heading", name="Messages")).to_be_visible()
-    shots(page, f"{name}-phone")
+    factories.make_user("jane", tenant=school.tenant, role=Role.ADMIN)
+    phone = open_page(size)
+    phone.goto(f"{school.simulator_url}/phone?number=254712345678")
+    expect(phone.get_by_text("No messages yet.")).to_be_visible()
+    payment = school.ask("0712345678").json()
+    expect(phone.get_by_text("KES 1,500")).to_be_visible()
+    shots(phone, f"{name}-phone-prompt")
+    assert not overflows(phone)
+    phone.locator("input.pin").fill("1234")
+    phone.get_by_role("button", name="Send").click()
+    beside(lambda: until(lambda: school.payment(payment["id"]).status == "succeeded"))
+    beside(lambda: until(lambda: ("sms", "delivered") in told(school, payment["id"])))
+    beside(lambda: until(lambda: ("delivery", "delivered") in told(school, payment["id"])))
+    receipt = school.payment(payment["id"]).receipt
+    expect(phone.get_by_text(receipt).first).to_be_visible()
+    shots(phone, f"{name}-phone-receipt")
+    assert not overflows(phone)
+
+    page = open_page(size)
+    log_in(page, live_server.url)
+    shots(page, f"{name}-overview-paid")
+    page.goto(f"{live_server.url}/admin/payments/payment/{quote(payment['id'])}/change/")
+    expect(page.get_by_text(receipt).first).to_be_visible()
+    expect(page.get_by_text("stk_push").first).to_be_visible()
+    shots(page, f"{name}-payment-paid")
     assert not overflows(page)
+
+
+@SIZES
+def test_control_page_of_the_simulators(
+    size: dict[str, int], registered: None, simulators: running_simulators, open_page: Opener, shots: Shots
+) -> None:
+    page = open_page(size)
     page.goto(simulators.url)
-    shots(page, f"{name}-control")
+    expect(page.get_by_text("M-Pesa").first).to_be_visible()
+    shots(page, f"{'desktop' if size == DESKTOP else 'phone'}-control")
     assert not overflows(page)

@@ -10,20 +10,22 @@ from unfold.decorators import display
 
 from integrations.adminbase.base import Button, TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
-from integrations.adminbase.render import badge, pretty_json, reference
+from integrations.adminbase.render import badge, pretty_json, reference, when
 from integrations.http.masking import Mask
 from integrations.registry import UnknownProvider, get_provider
 from integrations.secrets import SecretUnreadable
 from webhooks.inbound.models import Receipt, ReceiptStatus
 from webhooks.inbound.services import reprocess
 
+RECEIVED = when("received_at", "Received")
+
 
 @admin.register(Receipt)
 class ReceiptAdmin(TenantScopedAdmin):
     """Read-only; a stored request can be processed once more. What belongs to no tenant is seen by the operator alone."""
 
-    list_display = ("received_at", "provider", "purpose", "provider_event_type", "shown_status", "trust", "about", "duplicates")
-    list_display_links = ("received_at", "purpose")
+    list_display = (RECEIVED, "provider", "purpose", "provider_event_type", "shown_status", "trust", "about", "duplicates")
+    list_display_links = (RECEIVED, "purpose")
     list_filter = (
         ProviderFilter,
         ("status", ChoicesDropdownFilter),
@@ -48,9 +50,9 @@ class ReceiptAdmin(TenantScopedAdmin):
                 )
             },
         ),
-        ("Request", {"fields": ("shown_query", "shown_headers", "shown_body")}),
     )
-    readonly_fields = ("shown_status", "about", "shown_query", "shown_headers", "shown_body")
+    readonly_fields = ("shown_status", "about")
+    panels = (("Query", "shown_query"), ("Headers", "shown_headers"), ("Body", "shown_body"))
 
     @display(description="Status", ordering="status")
     def shown_status(self, obj: Receipt) -> SafeString:
@@ -61,15 +63,12 @@ class ReceiptAdmin(TenantScopedAdmin):
         kind, _, object_id = obj.token_object.partition(":")
         return reference(kind, object_id)
 
-    @display(description="Query")
     def shown_query(self, obj: Receipt) -> SafeString:
         return pretty_json(_mask(obj).tree(obj.query))
 
-    @display(description="Headers")
     def shown_headers(self, obj: Receipt) -> SafeString:
         return pretty_json(_mask(obj).headers(obj.headers))
 
-    @display(description="Body")
     def shown_body(self, obj: Receipt) -> SafeString:
         kind = next((value for name, value in obj.headers.items() if name.lower() == "content-type"), "")
         return pretty_json(_mask(obj).body(bytes(obj.body), kind))

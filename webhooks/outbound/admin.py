@@ -15,13 +15,14 @@ from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from integrations.adminbase.base import Button, TenantOwnedForm, TenantScopedAdmin
-from integrations.adminbase.render import badge, moment, pretty_json, reference, table
+from integrations.adminbase.render import badge, moment, pretty_json, reference, table, when
 from integrations.contracts.errors import Conflict
 from webhooks.outbound import services
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event
 from webhooks.outbound.serializers import EndpointInput
 
 ROWS_SHOWN = 50
+CREATED = when("created", "Created")
 
 
 class EndpointForm(TenantOwnedForm):
@@ -67,12 +68,13 @@ class EndpointAdmin(TenantScopedAdmin):
 
     can_add = can_change = can_delete = True
     form = EndpointForm
-    list_display = ("shown_name", "url", "shown_events", "state", "created")
+    list_display = ("shown_name", "url", "shown_events", "state", CREATED)
     list_filter = (("is_active", BooleanRadioFilter),)
     search_fields = ("name", "url", "id")
     buttons = (Button("test", "Send a test event", "send", "primary"),)
     actions = None
-    readonly_fields = ("state", "header_names", "created", "updated", "last_deliveries")
+    readonly_fields = ("state", "header_names", "created", "updated")
+    panels = (("Last deliveries", "last_deliveries"),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
         return super().get_queryset(request).filter(deleted_at__isnull=True)
@@ -82,7 +84,7 @@ class EndpointAdmin(TenantScopedAdmin):
         self.fieldsets = [(None, {"fields": own})]
         if obj is not None:
             about = {"fields": ("state", "header_names", ("created", "updated"))}
-            self.fieldsets = [*self.fieldsets, ("About", about), ("Last deliveries", {"fields": ("last_deliveries",)})]
+            self.fieldsets = [*self.fieldsets, ("About", about)]
         return super().get_fieldsets(request, obj)
 
     @display(description="Endpoint", ordering="name")
@@ -104,7 +106,6 @@ class EndpointAdmin(TenantScopedAdmin):
         masked = obj.masked_headers()
         return "can't be read" if masked is None else ", ".join(masked) or "none"
 
-    @display(description="Deliveries")
     def last_deliveries(self, obj: Endpoint) -> SafeString:
         found = Delivery.objects.filter(endpoint=obj).select_related("event")[:ROWS_SHOWN]
         rows = [
@@ -153,15 +154,13 @@ class EndpointAdmin(TenantScopedAdmin):
 class EventAdmin(TenantScopedAdmin):
     """Facts that were published; the payload is the very text that is sent."""
 
-    list_display = ("created", "type", "shown_id", "about")
-    list_display_links = ("created", "type")
+    list_display = (CREATED, "type", "shown_id", "about")
+    list_display_links = (CREATED, "type")
     list_filter = (("type", FieldTextFilter), ("created", RangeDateTimeFilter))
     search_fields = ("id", "type", "object_id")
-    fieldsets = (
-        (None, {"fields": (("type", "shown_id"), ("about", "created"), "key", "shown_payload")}),
-        ("Deliveries", {"fields": ("deliveries_table",)}),
-    )
-    readonly_fields = ("shown_id", "about", "shown_payload", "deliveries_table")
+    fieldsets = ((None, {"fields": (("type", "shown_id"), ("about", "created"), "key")}),)
+    readonly_fields = ("shown_id", "about")
+    panels = (("Deliveries", "deliveries_table"), ("Payload", "shown_payload"))
 
     @display(description="Event", ordering="id")
     def shown_id(self, obj: Event) -> str:
@@ -171,11 +170,9 @@ class EventAdmin(TenantScopedAdmin):
     def about(self, obj: Event) -> SafeString:
         return reference(obj.object_type, obj.object_id)
 
-    @display(description="Payload")
     def shown_payload(self, obj: Event) -> SafeString:
         return pretty_json(obj.payload)
 
-    @display(description="Deliveries")
     def deliveries_table(self, obj: Event) -> SafeString:
         found = Delivery.objects.filter(event=obj).select_related("endpoint")
         rows = [
@@ -189,8 +186,8 @@ class EventAdmin(TenantScopedAdmin):
 class DeliveryAdmin(TenantScopedAdmin):
     """One event owed to one endpoint, with each try; any may be sent once more."""
 
-    list_display = ("created", "shown_type", "shown_endpoint", "shown_state", "attempts", "last_status", "due_at")
-    list_display_links = ("created", "shown_type")
+    list_display = (CREATED, "shown_type", "shown_endpoint", "shown_state", "attempts", "last_status", when("due_at", "Due"))
+    list_display_links = (CREATED, "shown_type")
     list_filter = (
         ("state", ChoicesDropdownFilter),
         ("event__type", FieldTextFilter),
@@ -214,10 +211,9 @@ class DeliveryAdmin(TenantScopedAdmin):
                 )
             },
         ),
-        ("Attempts", {"fields": ("tries_table",)}),
-        ("Body", {"fields": ("shown_payload",)}),
     )
-    readonly_fields = ("shown_type", "shown_endpoint", "shown_state", "about", "tries_table", "shown_payload")
+    readonly_fields = ("shown_type", "shown_endpoint", "shown_state", "about")
+    panels = (("Attempts", "tries_table"), ("Body", "shown_payload"))
 
     @display(description="Event type", ordering="event__type")
     def shown_type(self, obj: Delivery) -> str:
@@ -235,7 +231,6 @@ class DeliveryAdmin(TenantScopedAdmin):
     def about(self, obj: Delivery) -> SafeString:
         return reference(obj.event.object_type, obj.event.object_id)
 
-    @display(description="Attempts")
     def tries_table(self, obj: Delivery) -> SafeString:
         rows = [
             (
@@ -252,7 +247,6 @@ class DeliveryAdmin(TenantScopedAdmin):
         ]
         return table(("#", "Started", "Status", "Took", "Result", "Error", "Answer", "Address"), rows, empty="Not tried yet.")
 
-    @display(description="Body")
     def shown_payload(self, obj: Delivery) -> SafeString:
         return pretty_json(obj.event.payload)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
-from django.db.models import Model
+from django.db.models import Model, TextField
 
 from integrations.secrets import SecretUnreadable, current_key_id, key_id_of, open_sealed, seal
 
@@ -58,8 +58,16 @@ class Command(BaseCommand):
 
 
 def sealed_columns() -> list[tuple[type[Model], str]]:
-    """Return every column that holds sealed values: models declare theirs in `sealed_fields`."""
-    return [(model, field) for model in apps.get_models() for field in getattr(model, "sealed_fields", ())]
+    """Return every column that holds sealed values: by its name (`sealed` or `sealed_...`), or named in the model's
+    `sealed_fields`. A column that rotation forgot would be lost with the old key, so nothing needs to be declared."""
+    found = []
+    for model in apps.get_models():
+        declared = getattr(model, "sealed_fields", ())
+        for field in model._meta.concrete_fields:
+            by_name = isinstance(field, TextField) and (field.name == "sealed" or field.name.startswith("sealed_"))
+            if by_name or field.name in declared:
+                found.append((model, field.name))
+    return found
 
 
 def _values(model: type[Model], field: str) -> Iterator[tuple[Any, int, str]]:

@@ -1,0 +1,165 @@
+"""One school fee on a running stack: asked for, paid on the simulated phone, and counted afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import uuid
+from threading import Thread
+from typing import Any
+
+import psutil
+import psycopg
+import requests
+
+from tests.processes.stack import DOWN, SINK, Stack, wait_for
+
+AMOUNT = 150_000
+_numbers = itertools.count(1)
+
+
+class Fee:
+    """A payment with a phone number and a reference that no other one has. `key` is its Idempotency-Key."""
+
+    def __init__(self, stack: Stack) -> None:
+        number = next(_numbers)
+        self.stack = stack
+        # The last three digits choose an outcome at the simulators; these choose none.
+        self.phone = f"25471{number:04d}678"
+        self.reference = f"INV-{number:04d}"
+        self.key = str(uuid.uuid4())
+        self.answer: requests.Response | None = None
+        self._asking: Thread | None = None
+
+    # --- the school
+
+    def ask(self) -> None:
+        """Ask as a client does: the same key again until there is an answer."""
+
+        def answered() -> bool:
+            self.ask_once()
+            return self.answer is not None and self.answer.status_code < 500 and self.answer.status_code != 409
+
+        wait_for(answered, f"{self.reference} to be accepted")
+        assert self.answer is not None and self.answer.status_code == 201, self.answer and self.answer.text
+
+    def ask_once(self) -> None:
+        body = {
+            "amount": AMOUNT,
+            "currency": "KES",
+            "method": {"type": "mobile_money", "phone": f"+{self.phone}"},
+            "reference": {"type": "invoice", "id": self.reference},
+            "customer": {"name": "Jane Wanjiku"},
+            "description": "Term 1 fees",
+        }
+        self.answer = None
+        with contextlib.suppress(*DOWN, requests.exceptions.ChunkedEncodingError):
+            headers = {"Idempotency-Key": self.key}
+            self.answer = self.stack.call("POST", "/api/payments/authorize", json=body, headers=headers)
+
+    def ask_in_the_background(self) -> None:
+        self._asking = Thread(target=self.ask_once, daemon=True)
+        self._asking.start()
+
+    def asked(self) -> None:
+        """Wait until the request in the background has ended, in an answer or not."""
+        assert self._asking is not None
+        self._asking.join(timeout=90)
+        assert not self._asking.is_alive(), "the request never ended"
+
+    # --- the parent
+
+    def pushes(self) -> list[dict[str, Any]]:
+        """The requests for a prompt on this phone that reached M-Pesa."""
+        found = self.stack.control("GET", "mpesa/requests", params={"operation": "stk_push", "limit": "500"})
+        return [each for each in found if each["body"]["PhoneNumber"] == self.phone]
+
+    def prompts(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.stack.control("GET", "phone/prompts", params={"msisdn": self.phone})
+        return found
+
+    def enter_pin(self) -> None:
+        """Answer the one prompt, as soon as it is there."""
+        prompts = wait_for(self.prompts, f"the prompt on {self.phone}", 60)
+        assert len(prompts) == 1
+        self.stack.control("POST", f"phone/prompts/{prompts[0]['id']}", json={"action": "pin", "pin": "1234"})
+
+    def inbox(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.stack.control("GET", "phone/inbox", params={"number": self.phone})
+        return found
+
+    # --- what the hub knows
+
+    def payment(self) -> dict[str, Any]:
+        """The payment's row; there must be just one, however often it was asked for."""
+        found = self.stack.rows("SELECT * FROM payments_payment WHERE reference_id = %s", self.reference)
+        assert len(found) == 1, f"{len(found)} payments for {self.reference}"
+        return found[0]
+
+    def attempts(self, kind: str) -> list[dict[str, Any]]:
+        """The tries of this payment's (or its receipt's) queue items of a kind, oldest first, with the item's worker."""
+        return self.stack.rows(
+            "SELECT a.state, a.operation, i.state AS item_state, i.worker, i.id AS item FROM integrations_attempt a"
+            " JOIN integrations_queueitem i ON i.id = a.item_id"
+            " WHERE i.kind = %s AND (i.reference_id = %s OR i.reference_id IN"
+            " (SELECT id FROM messaging_message WHERE reference_id = %s)) ORDER BY a.started_at",
+            kind,
+            self.payment()["id"],
+            self.payment()["id"],
+        )
+
+    def caller(self, kind: str) -> psutil.Process:
+        """The process that is making this payment's call of that kind right now."""
+        (attempt,) = self.attempts(kind)
+        assert (attempt["state"], attempt["item_state"]) == ("sending", "processing"), "it is not in the middle of it"
+        return psutil.Process(int(attempt["worker"].split(":")[1]))
+
+    def recipients(self) -> list[dict[str, Any]]:
+        return self.stack.rows(
+            "SELECT r.state, r.number FROM messaging_recipient r JOIN messaging_message m ON m.id = r.message_id"
+            " WHERE m.reference_id = %s",
+            self.payment()["id"],
+        )
+
+    def received(self) -> list[dict[str, Any]]:
+        """What the school's own system got about this payment, duplicates included."""
+        payment_id = self.payment()["id"]
+        events: list[dict[str, Any]] = self.stack.control("GET", f"sink/{SINK}")
+        return [each for each in events if each["json"]["data"]["object"]["id"] == payment_id]
+
+    def ended(self) -> bool:
+        """Paid, and school and parent told."""
+        try:
+            states = [each["state"] for each in self.recipients()]
+            return self.payment()["status"] == "succeeded" and states == ["delivered"] and self.received() != []
+        except (*DOWN, psycopg.Error):
+            return False
+
+    def wait_until_ended(self, seconds: float = 90.0) -> None:
+        wait_for(self.ended, f"{self.reference} to be paid, receipted and delivered", seconds, every=0.2)
+
+    def assert_done_once(self) -> int:
+        """Everything happened, and nothing twice. Returns how many times the one event was delivered too often."""
+        payment = self.payment()
+        assert (payment["status"], payment["amount_captured"]) == ("succeeded", AMOUNT)
+        assert len(self.pushes()) == 1, "exactly one prompt was asked for"
+        assert [each["operation"] for each in self.attempts("payment.authorize")] == ["authorize"]
+        assert len(self.attempts("sms.send")) == 1
+        assert payment["receipt_number"]
+        same = "SELECT id FROM payments_payment WHERE receipt_number = %s AND tenant_id = %s"
+        assert len(self.stack.rows(same, payment["receipt_number"], payment["tenant_id"])) == 1
+        moves = self.stack.rows(
+            "SELECT to_status FROM payments_ledgerentry WHERE payment_id = %s AND to_status = 'succeeded'"
+            " AND from_status <> 'succeeded'",
+            payment["id"],
+        )
+        assert len(moves) == 1
+        (text,) = self.inbox()
+        assert payment["receipt_number"] in text["text"]
+        assert [each["state"] for each in self.recipients()] == ["delivered"]
+        received = self.received()
+        assert {each["headers"]["webhook-id"] for each in received} == {received[0]["json"]["id"]}
+        assert {(each["json"]["type"], each["verified"]) for each in received} == {("payment.completed", True)}
+        written = "SELECT id FROM webhooks_outbound_event WHERE object_id = %s AND type LIKE 'payment.%%'"
+        assert [row["id"] for row in self.stack.rows(written, payment["id"])] == [received[0]["json"]["id"]]
+        return len(received) - 1

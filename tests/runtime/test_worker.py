@@ -1,0 +1,422 @@
+"""Claiming, running and settling: what each outcome of a call does to the item, its job and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from integrations.contracts.errors import AuthenticationFailed, Expired, RateLimited
+from integrations.models import Alert, Attempt, AttemptState, Config, ConfigStatus, QueueItem, QueueState, Tenant
+from integrations.runtime import breaker, worker
+from integrations.runtime.worker import backoff, claim, claim_and_run, claim_one, run
+from tests.factories import MovableClock
+from tests.runtime.conftest import config_for
+from tests.runtime.service import Service
+from tests.runtime.support import SECRET, SampleJob, SampleLocalJob, together, told
+
+pytestmark = pytest.mark.django_db
+Add = Callable[..., QueueItem]
+
+
+@pytest.fixture(autouse=True)
+def _standing(clock: MovableClock) -> None:
+    """Everything here happens at a time that the test sets."""
+
+
+def fresh(item: QueueItem) -> QueueItem:
+    found: QueueItem = QueueItem.unscoped.get(pk=item.pk)
+    return found
+
+
+def alerts(tenant: Tenant) -> list[str]:
+    return list(Alert.objects.filter(tenant=tenant).exclude(kind__startswith="told:").values_list("kind", flat=True))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_workers_never_get_the_same_item(add: Add) -> None:
+    wanted = {add().pk for _ in range(24)}
+
+    claimed = together(8, lambda _n: [item.pk for item in claim(4)])
+
+    flat = [pk for one in claimed for pk in one]
+    assert len(flat) == len(set(flat))
+    rest = [item.pk for item in claim(100)]
+    assert sorted(flat + rest) == sorted(wanted)
+    assert claim(100) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_try_one_item_at_once_one_makes_the_call(add: Add, service: Service, tenant: Tenant) -> None:
+    item = add()
+
+    outcomes = together(8, lambda _n: claim_and_run(fresh(item)))
+
+    assert service.paths == [service.paths[0]]
+    assert [outcome.result for outcome in outcomes if outcome.result] == ["v"]
+    assert {outcome.state for outcome in outcomes} <= {QueueState.PENDING, QueueState.PROCESSING, QueueState.COMPLETED}
+    assert told(tenant.pk) == [("told:succeeded", "v")]
+
+
+def test_most_urgent_and_oldest_due_come_first_and_what_is_not_due_stays(add: Add, clock: MovableClock) -> None:
+    late = add(priority=1, due_at=clock.moment + timedelta(seconds=1))
+    second = add(priority=5, due_at=clock.moment - timedelta(seconds=10))
+    third = add(priority=5)
+    first = add(priority=1)
+
+    assert [item.pk for item in claim(10)] == [first.pk, second.pk, third.pk]
+    assert claim_one(late.pk) is not None
+
+
+def test_success_settles_item_attempt_and_job_together(add: Add, service: Service, tenant: Tenant) -> None:
+    item = add()
+
+    outcome = claim_and_run(item)
+
+    assert (outcome.state, outcome.result, outcome.error) == (QueueState.COMPLETED, "v", None)
+    row = fresh(item)
+    assert (row.state, row.attempts, row.lease, row.lease_until) == ("completed", 1, None, None)
+    assert row.finished_at is not None
+    (attempt,) = Attempt.unscoped.filter(item=item)
+    assert (attempt.state, attempt.operation, attempt.fence) == (AttemptState.SUCCEEDED, "act", 1)
+    assert told(tenant.pk) == [("told:succeeded", "v")]
+
+
+def test_a_question_leaves_no_attempt_behind(add: Add, service: Service) -> None:
+    item = add("ask")
+    assert claim_and_run(item).state == QueueState.COMPLETED
+    assert service.paths == ["/ask?value=v"]
+    assert Attempt.unscoped.count() == 0
+
+
+def test_nothing_left_to_do_completes_without_a_call(add: Add, service: Service, tenant: Tenant) -> None:
+    item = add("nothing")
+    assert claim_and_run(item).state == QueueState.COMPLETED
+    assert service.received == []
+    assert told(tenant.pk) == []
+
+
+def test_too_late_is_never_sent(add: Add, service: Service, tenant: Tenant, clock: MovableClock) -> None:
+    item = add(not_after=clock.moment + timedelta(seconds=60))
+    clock.advance(61)
+
+    outcome = claim_and_run(item)
+
+    assert outcome.state == QueueState.FAILED
+    assert isinstance(outcome.error, Expired)
+    assert service.received == []
+    assert told(tenant.pk) == [("told:failed", "Expired")]
+    assert alerts(tenant) == ["queue_item_failed"]
+
+
+def test_up_to_its_last_moment_it_is_still_made(add: Add, service: Service, clock: MovableClock) -> None:
+    item = add(not_after=clock.moment + timedelta(seconds=60))
+    clock.advance(60)
+    assert claim_and_run(item).state == QueueState.COMPLETED
+
+
+def test_unavailable_is_put_off_then_given_up_with_one_alert(
+    add: Add, service: Service, tenant: Tenant, clock: MovableClock
+) -> None:
+    service.will_answer(503, times=3)
+    item = add("ask")
+    waits = []
+    for _ in range(2):
+        assert claim_and_run(item).state == QueueState.PENDING
+        waits.append((fresh(item).due_at - clock.moment).total_seconds())
+        clock.moment = fresh(item).due_at
+
+    assert claim_and_run(item).state == QueueState.FAILED
+
+    assert 5.0 <= waits[0] <= 6.25
+    assert 10.0 <= waits[1] <= 12.5
+    row = fresh(item)
+    assert (row.attempts, row.last_error) == (3, "answered 503")
+    assert [entry["error"] for entry in row.errors] == ["ProviderUnavailable"] * 3
+    assert [what for what, _ in told(tenant.pk)] == ["told:waiting", "told:waiting", "told:failed"]
+    assert alerts(tenant) == ["queue_item_failed"]
+    assert len(service.received) == 3
+
+
+def test_no_try_is_planned_after_the_last_moment(add: Add, service: Service, tenant: Tenant, clock: MovableClock) -> None:
+    service.will_answer(429, headers={"Retry-After": "120"})
+    item = add("ask", not_after=clock.moment + timedelta(seconds=60))
+
+    assert claim_and_run(item).state == QueueState.FAILED
+    assert told(tenant.pk) == [("told:failed", "RateLimited")]
+
+
+def test_the_wait_that_the_provider_names_is_kept(add: Add, service: Service, clock: MovableClock) -> None:
+    service.will_answer(429, headers={"Retry-After": "77"})
+    item = add()
+
+    outcome = claim_and_run(item)
+
+    assert isinstance(outcome.error, RateLimited)
+    assert fresh(item).due_at == clock.moment + timedelta(seconds=77)
+    assert fresh(item).attempts == 1
+    clock.advance(76)
+    assert claim(10) == []
+    clock.advance(1)
+    assert [run(claimed).state for claimed in claim(10)] == [QueueState.COMPLETED]
+    assert [attempt.state for attempt in Attempt.unscoped.order_by("fence")] == ["failed", "succeeded"]
+
+
+def test_a_wrong_request_fails_at_once_without_alarm(add: Add, service: Service, tenant: Tenant) -> None:
+    service.will_answer(422)
+    item = add()
+
+    assert claim_and_run(item).state == QueueState.FAILED
+    assert told(tenant.pk) == [("told:failed", "InvalidRequest")]
+    assert alerts(tenant) == []
+    assert Attempt.unscoped.get(item=item).state == AttemptState.FAILED
+
+
+def test_refused_credentials_mark_the_config_used_and_only_that(
+    add: Add, service: Service, tenant: Tenant, config: Config, other_tenant: Tenant
+) -> None:
+    others = [config_for(tenant, label="second"), config_for(other_tenant)]
+    service.will_answer(401)
+    item = add()
+
+    outcome = claim_and_run(item)
+
+    assert outcome.state == QueueState.FAILED
+    assert isinstance(outcome.error, AuthenticationFailed)
+    config.refresh_from_db(from_queryset=Config.unscoped.all())
+    assert config.status == ConfigStatus.NEEDS_ATTENTION
+    assert SECRET not in config.status_detail
+    assert config.status_detail == "refused ••••"
+    for other in others:
+        other.refresh_from_db(from_queryset=Config.unscoped.all())
+        assert (other.status, other.status_detail) == (ConfigStatus.UNTESTED, "")
+    (alert,) = Alert.objects.filter(tenant=tenant).exclude(kind__startswith="told:")
+    assert (alert.kind, alert.level, alert.count) == ("config_needs_attention", "critical", 1)
+    assert SECRET not in alert.message
+    assert told(tenant.pk) == [("told:failed", "AuthenticationFailed")]
+
+
+def test_refused_credentials_without_a_config_named_mark_the_one_that_served(
+    add: Add, service: Service, tenant: Tenant, config: Config
+) -> None:
+    idle = config_for(tenant, label="switched off", is_active=False)
+    service.will_answer(401)
+
+    claim_and_run(add(config_id=None))
+
+    states = dict(Config.unscoped.filter(tenant=tenant).values_list("pk", "status"))
+    assert states == {config.pk: "needs_attention", idle.pk: "untested"}
+
+
+def test_unknown_is_told_once_and_never_run_again(
+    add: Add, service: Service, tenant: Tenant, clock: MovableClock, job: SampleJob
+) -> None:
+    service.will_answer(500)
+    item = add()
+
+    assert claim_and_run(item).state == QueueState.UNKNOWN
+    clock.advance(days=2)
+    assert claim(10) == []
+    assert worker.recover_lapsed() == 0
+    assert claim_and_run(item).state == QueueState.UNKNOWN
+
+    assert len(service.received) == 1
+    assert told(tenant.pk) == [("told:unknown", "OutcomeUnknown")]
+    assert Attempt.unscoped.get(item=item).state == AttemptState.UNKNOWN
+    assert alerts(tenant) == []
+
+
+def test_unknown_that_nobody_can_be_asked_about_calls_a_person(
+    add: Add, service: Service, tenant: Tenant, job: SampleJob
+) -> None:
+    job.on_unknown = QueueState.NEEDS_REVIEW
+    service.will_answer(500)
+
+    assert claim_and_run(add()).state == QueueState.NEEDS_REVIEW
+    assert alerts(tenant) == ["needs_review"]
+
+
+def test_an_unreadable_answer_is_unknown_after_an_effect(add: Add, service: Service, tenant: Tenant) -> None:
+    service.will_answer(200, b"<html>")
+    assert claim_and_run(add("act")).state == QueueState.UNKNOWN
+    assert told(tenant.pk) == [("told:unknown", "OutcomeUnknown")]
+
+
+def test_an_unreadable_answer_to_a_question_is_asked_again(add: Add, service: Service, tenant: Tenant) -> None:
+    service.will_answer(200, b"<html>")
+    assert claim_and_run(add("ask")).state == QueueState.PENDING
+    assert told(tenant.pk) == [("told:waiting", "ProviderUnavailable")]
+
+
+def test_a_bug_before_anything_was_sent_is_tried_again(add: Add, service: Service, tenant: Tenant) -> None:
+    item = add("crash")
+    assert claim_and_run(item).state == QueueState.PENDING
+    assert fresh(item).attempts == 1
+    assert service.received == []
+
+
+def test_a_bug_after_sending_is_unknown(add: Add, service: Service, tenant: Tenant) -> None:
+    item = add("act_and_crash")
+    assert claim_and_run(item).state == QueueState.UNKNOWN
+    assert len(service.received) == 1
+    assert told(tenant.pk) == [("told:unknown", "OutcomeUnknown")]
+
+
+def test_a_bug_while_applying_the_answer_undoes_its_writes_and_is_unknown(add: Add, service: Service, tenant: Tenant) -> None:
+    item = add(payload={"break_on": "succeeded"})
+
+    assert claim_and_run(item).state == QueueState.UNKNOWN
+
+    assert len(service.received) == 1
+    assert told(tenant.pk) == [("told:unknown", "OutcomeUnknown")]
+
+
+def test_own_rate_limit_uses_no_attempt_and_sends_nothing(
+    add: Add, service: Service, provider: Any, clock: MovableClock
+) -> None:
+    from integrations.contracts.provider import RateLimit
+
+    provider(rate_limit=RateLimit(rate=0.5, burst=1))
+    assert claim_and_run(add()).state == QueueState.COMPLETED
+    item = add()
+
+    outcome = claim_and_run(item)
+
+    assert (outcome.state, type(outcome.error).__name__) == (QueueState.PENDING, "Throttled")
+    row = fresh(item)
+    assert (row.attempts, row.due_at) == (0, clock.moment + timedelta(seconds=2))
+    assert len(service.received) == 1
+
+
+def test_an_open_circuit_uses_no_attempt_and_sends_nothing(
+    add: Add, service: Service, config: Config, clock: MovableClock
+) -> None:
+    service.will_answer(503, times=breaker.MINIMUM_FAILURES)
+    for _ in range(breaker.MINIMUM_FAILURES):
+        claim_and_run(add("ask"))
+    item = add()
+
+    for _ in range(20):
+        outcome = claim_and_run(item)
+        assert (outcome.state, type(outcome.error).__name__) == (QueueState.PENDING, "CircuitOpen")
+
+    row = fresh(item)
+    assert (row.attempts, row.due_at) == (0, clock.moment + breaker.FIRST_WAIT)
+    assert len(service.received) == breaker.MINIMUM_FAILURES
+    clock.advance(breaker.FIRST_WAIT.total_seconds())
+    assert claim_and_run(item).state == QueueState.COMPLETED
+
+
+@pytest.mark.parametrize(("attempt", "base"), [(1, 5.0), (2, 10.0), (3, 20.0), (9, 1280.0), (11, 3600.0), (10_000, 3600.0)])
+def test_backoff_doubles_is_capped_and_only_adds_jitter(attempt: int, base: float) -> None:
+    waits = [backoff(attempt) for _ in range(200)]
+    assert min(waits) >= base
+    assert max(waits) <= base * 1.25
+    assert len(set(waits)) > 100
+
+
+def test_local_job_and_its_item_commit_together(add: Add, tenant: Tenant) -> None:
+    item = add(kind="sample.local", payload={"value": "x"})
+    assert claim_and_run(item).state == QueueState.COMPLETED
+    assert told(tenant.pk) == [("told:ran", "x")]
+    assert fresh(item).finished_at is not None
+
+
+def test_local_job_that_breaks_leaves_nothing_of_its_writes(
+    add: Add, tenant: Tenant, local_job: SampleLocalJob, clock: MovableClock
+) -> None:
+    def break_down(_item: QueueItem) -> None:
+        raise RuntimeError("bug")
+
+    local_job.act = break_down
+    item = add(kind="sample.local")
+
+    assert claim_and_run(item).state == QueueState.PENDING
+    assert told(tenant.pk) == []
+    assert 5.0 <= (fresh(item).due_at - clock.moment).total_seconds() <= 6.25
+    clock.moment = fresh(item).due_at
+    assert claim_and_run(item).state == QueueState.FAILED
+    assert told(tenant.pk) == [("told:failed", "RuntimeError")]
+    assert alerts(tenant) == ["queue_item_failed"]
+
+
+def test_local_job_may_ask_for_later(add: Add, tenant: Tenant, local_job: SampleLocalJob, clock: MovableClock) -> None:
+    from integrations.runtime.jobs import RetryLater
+
+    def later(_item: QueueItem) -> None:
+        raise RetryLater(33, "not yet")
+
+    local_job.act = later
+    item = add(kind="sample.local")
+
+    assert claim_and_run(item).state == QueueState.PENDING
+    row = fresh(item)
+    assert (row.due_at, row.last_error) == (clock.moment + timedelta(seconds=33), "not yet")
+    assert told(tenant.pk) == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("times", [1, 4])
+def test_an_answer_in_hand_survives_a_database_that_restarts(
+    add: Add, service: Service, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    real, left = worker._settle_success, [times]
+    waits: list[float] = []
+
+    def failing(*args: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise OperationalError("the database system is shutting down")
+        return real(*args)
+
+    monkeypatch.setattr(worker, "_settle_success", failing)
+    monkeypatch.setattr(worker.time, "sleep", waits.append)
+    item = add()
+
+    assert claim_and_run(item).state == QueueState.COMPLETED
+
+    assert waits == [0.1, 0.2, 0.4, 0.8][:times]
+    assert len(service.received) == 1
+    assert told(tenant.pk) == [("told:succeeded", "v")]
+    assert fresh(item).attempts == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_commit_whose_confirmation_was_lost_is_not_applied_twice(
+    add: Add, service: Service, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = worker._settle_success, []
+
+    def committed_but_unconfirmed(*args: Any) -> Any:
+        calls.append(1)
+        outcome = real(*args)
+        if len(calls) == 1:
+            raise OperationalError("server closed the connection unexpectedly")
+        return outcome
+
+    monkeypatch.setattr(worker, "_settle_success", committed_but_unconfirmed)
+    monkeypatch.setattr(worker.time, "sleep", lambda _seconds: None)
+    item = add()
+
+    assert claim_and_run(item).state == QueueState.COMPLETED
+    assert told(tenant.pk) == [("told:succeeded", "v")]
+    assert fresh(item).attempts == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_stays_away_is_waited_for_a_minute_only(
+    add: Add, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(worker.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+
+    def away() -> None:
+        raise OperationalError("connection refused")
+
+    with pytest.raises(OperationalError):
+        worker.patiently(away)
+    assert worker.DATABASE_PATIENCE <= now[0] <= worker.DATABASE_PATIENCE + 2.1

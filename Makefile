@@ -17,7 +17,7 @@ demo: venv
 
 # ARGS= goes to pytest, for example ARGS="tests/site -x".
 test: venv-dev
-	$(PYTHON) -m pytest -n 2 -m "not slow and not live" $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not live" $(ARGS)
 
 # The long suites, whole: kills, floods, restarts. One at a time, they need the machine for themselves.
 test-full: venv-dev

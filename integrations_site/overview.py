@@ -42,6 +42,7 @@ class Overview:
     system: list[Tile] = field(default_factory=list)
     alerts: list[dict[str, Any]] = field(default_factory=list)
     open_alerts: int = 0
+    sees_payments: bool = False
     sees_alerts: bool = False
 
 
@@ -57,6 +58,7 @@ def overview(request: HttpRequest) -> Overview:
         system=_system(request),
         alerts=[_alert(alert) for alert in still_open[:ALERTS_SHOWN]] if still_open is not None else [],
         open_alerts=still_open.count() if still_open is not None else 0,
+        sees_payments=_rows(Payment, request) is not None,
         sees_alerts=still_open is not None,
     )
 

@@ -12,7 +12,7 @@ from integrations_site.platform import health, metrics, pages
 _documents = [
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    path("redoc", SpectacularRedocView.as_view(url_name="schema"), name="redoc"),
+    path("redoc", SpectacularRedocView.as_view(url_name="schema", template_name="platform/redoc.html"), name="redoc"),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

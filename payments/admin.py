@@ -19,6 +19,7 @@ from integrations.adminbase.access import READERS
 from integrations.adminbase.base import Button, TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
 from integrations.adminbase.render import badge, link, moment, money, one_line, pretty_json, reference, table, when
+from integrations.events import TimelineEntry
 from integrations.models import Role
 from payments import receipts, services
 from payments.models import Payment, Status
@@ -102,7 +103,8 @@ class PaymentAdmin(TenantScopedAdmin):
                     ("account_number", "origin"),
                     ("created", "completed_at"),
                     ("description", "receipt_links"),
-                    ("shown_id", "provider_ref"),
+                    "shown_id",
+                    "provider_ref",
                 )
             },
         ),
@@ -175,21 +177,21 @@ class PaymentAdmin(TenantScopedAdmin):
         html, pdf = (reverse(f"admin:payments_payment_receipt_{kind}", args=[quote(obj.pk)]) for kind in ("html", "pdf"))
         return format_html("{} · {}", link(html, "Page"), link(pdf, "PDF"))
 
-    def timeline(self, obj: Payment) -> SafeString:
+    def timeline(self, request: HttpRequest, obj: Payment) -> SafeString:
         rows = [
             (
                 moment(entry.at),
                 entry.kind,
                 entry.text,
                 badge(entry.status),
-                f"{entry.duration_ms:,} ms" if entry.duration_ms is not None else "",
-                reference(entry.object_type, entry.object_id) if entry.object_type != "payment" else "",
+                one_line(f"{entry.duration_ms:,} ms") if entry.duration_ms is not None else "",
+                "" if entry.object_type == "payment" else _details(request, entry),
             )
             for entry in payment_timeline(obj)
         ]
         return table(("When", "Kind", "What", "Status", "Took", "Details"), rows)
 
-    def operations_table(self, obj: Payment) -> SafeString:
+    def operations_table(self, request: HttpRequest, obj: Payment) -> SafeString:
         rows = [
             (
                 moment(each.created),
@@ -203,14 +205,14 @@ class PaymentAdmin(TenantScopedAdmin):
         ]
         return table(("Created", "Kind", "Amount", "Status", "Provider's id", "Why"), rows)
 
-    def ledger_table(self, obj: Payment) -> SafeString:
+    def ledger_table(self, request: HttpRequest, obj: Payment) -> SafeString:
         rows = [
             (
                 moment(each.at),
                 f"{each.from_status} → {each.to_status}" if each.from_status else each.to_status,
-                money(each.amount, obj.currency),
-                money(each.amount_captured, obj.currency),
-                money(each.amount_refunded, obj.currency),
+                one_line(money(each.amount, obj.currency)),
+                one_line(money(each.amount_captured, obj.currency)),
+                one_line(money(each.amount_refunded, obj.currency)),
                 each.reason,
                 each.actor,
             )
@@ -218,7 +220,7 @@ class PaymentAdmin(TenantScopedAdmin):
         ]
         return table(("When", "Change", "Amount", "Received", "Refunded", "Reason", "By"), rows)
 
-    def shown_metadata(self, obj: Payment) -> SafeString:
+    def shown_metadata(self, request: HttpRequest, obj: Payment) -> SafeString:
         return pretty_json(obj.metadata)
 
     # --- receipts -----------------------------------------------------------------------------------------------------
@@ -284,6 +286,10 @@ class PaymentAdmin(TenantScopedAdmin):
             actor=_actor(request),
         )
         return f"Decided: the payment is {found.get_status_display().lower()}."
+
+
+def _details(request: HttpRequest, entry: TimelineEntry) -> SafeString:
+    return reference(entry.object_type, entry.object_id, request=request, short=True)
 
 
 def _actor(request: HttpRequest) -> str:

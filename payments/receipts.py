@@ -117,7 +117,7 @@ def _method(payment: Payment) -> str:
     except UnknownProvider:
         provider = payment.provider
     kind = METHODS.get(payment.method_type, "")
-    return f"{provider} ({kind.lower()})" if kind else provider
+    return f"{provider} · {kind.lower()}" if kind else provider
 
 
 def _refund_line(refund: Operation, payment: Payment, zone: tzinfo) -> tuple[str, str]:

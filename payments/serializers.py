@@ -58,7 +58,7 @@ class AuthorizeSerializer(StrictSerializer):
 class RefundRequestSerializer(StrictSerializer):
     payment = serializers.CharField(max_length=40)
     amount = serializers.IntegerField(min_value=1, max_value=MAX_AMOUNT, required=False)
-    reason = serializers.CharField(required=False, max_length=200, default="")
+    reason = serializers.CharField(required=False, max_length=200, default="", allow_blank=True)
 
 
 class AllocateSerializer(StrictSerializer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import display
@@ -75,17 +76,17 @@ class CallLogAdmin(TenantScopedAdmin):
     def about(self, obj: CallLog) -> SafeString:
         return reference(obj.reference_type, obj.reference_id)
 
-    def request_line(self, obj: CallLog) -> SafeString:
+    def request_line(self, request: HttpRequest, obj: CallLog) -> SafeString:
         return block(f"{obj.method} {obj.url}".strip())
 
-    def shown_request_headers(self, obj: CallLog) -> SafeString:
+    def shown_request_headers(self, request: HttpRequest, obj: CallLog) -> SafeString:
         return pretty_json(obj.request_headers)
 
-    def shown_request_body(self, obj: CallLog) -> SafeString:
+    def shown_request_body(self, request: HttpRequest, obj: CallLog) -> SafeString:
         return pretty_json(obj.request_body)
 
-    def shown_response_headers(self, obj: CallLog) -> SafeString:
+    def shown_response_headers(self, request: HttpRequest, obj: CallLog) -> SafeString:
         return pretty_json(obj.response_headers)
 
-    def shown_response_body(self, obj: CallLog) -> SafeString:
+    def shown_response_body(self, request: HttpRequest, obj: CallLog) -> SafeString:
         return pretty_json(obj.response_body)

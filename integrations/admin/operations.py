@@ -135,5 +135,5 @@ class HeartbeatAdmin(OperatorAdmin):
     def state(self, obj: Heartbeat) -> SafeString:
         return badge("active", "alive") if clock.now() - obj.beat_at < ALIVE else badge("held", "silent")
 
-    def shown_detail(self, obj: Heartbeat) -> SafeString:
+    def shown_detail(self, request: HttpRequest, obj: Heartbeat) -> SafeString:
         return pretty_json(obj.detail)

@@ -48,11 +48,11 @@ class ProviderAdmin(OperatorAdmin):
     def docs(self, obj: Provider) -> str:
         return link(obj.docs_url, obj.docs_url) if obj.docs_url.startswith("https://") else obj.docs_url or "-"
 
-    def requirements(self, obj: Provider) -> SafeString:
+    def requirements(self, request: HttpRequest, obj: Provider) -> SafeString:
         declared = _declaration(obj)
         return table(("Have at hand",), [(text,) for text in declared.requirements] if declared else [])
 
-    def config_fields(self, obj: Provider) -> SafeString:
+    def config_fields(self, request: HttpRequest, obj: Provider) -> SafeString:
         declared = _declaration(obj)
         fields = declared.config.describe() if declared else []
         rows = [
@@ -67,11 +67,11 @@ class ProviderAdmin(OperatorAdmin):
         ]
         return table(("Field", "Name", "Type", "Need", "Help"), rows)
 
-    def environments(self, obj: Provider) -> SafeString:
+    def environments(self, request: HttpRequest, obj: Provider) -> SafeString:
         declared = _declaration(obj)
         return table(("Environment", "Address"), [(e.value, url) for e, url in declared.base_urls.items()] if declared else [])
 
-    def webhook_paths(self, obj: Provider) -> SafeString:
+    def webhook_paths(self, request: HttpRequest, obj: Provider) -> SafeString:
         declared = _declaration(obj)
         adapter = declared.webhook_adapter() if declared else None
         rows = [(" ".join(each.methods), each.path, each.purpose) for each in adapter.fixed_paths] if adapter else []

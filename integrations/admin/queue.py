@@ -83,26 +83,26 @@ class QueueItemAdmin(TenantScopedAdmin):
     def shown_error(self, obj: QueueItem) -> str:
         return obj.last_error if len(obj.last_error) <= 80 else f"{obj.last_error[:80]}…"
 
-    def history(self, obj: QueueItem) -> SafeString:
+    def history(self, request: HttpRequest, obj: QueueItem) -> SafeString:
         rows = [
             (moment(entry.get("at")), entry.get("attempt", ""), entry.get("error", ""), entry.get("detail", ""))
             for entry in reversed(obj.errors)
         ]
         return table(("When", "Attempt", "What", "Detail"), rows, empty="No errors.")
 
-    def tries_table(self, obj: QueueItem) -> SafeString:
+    def tries_table(self, request: HttpRequest, obj: QueueItem) -> SafeString:
         rows = [
             (moment(each.started_at), each.operation, badge(each.state), each.error_class or "-", each.detail or "-")
             for each in obj.tries.all()
         ]
         return table(("Started", "Operation", "State", "Error", "Detail"), rows)
 
-    def calls(self, obj: QueueItem) -> SafeString:
+    def calls(self, request: HttpRequest, obj: QueueItem) -> SafeString:
         found = CallLog.objects.filter(tenant_id=obj.tenant_id, item=obj)[:CALLS_SHOWN]
-        rows = [(moment(row.created), reference("call", row.pk), row.operation, badge(row.status)) for row in found]
+        rows = [(moment(row.created), reference("log", row.pk), row.operation, badge(row.status)) for row in found]
         return table(("When", "Log", "Operation", "Status"), rows)
 
-    def shown_payload(self, obj: QueueItem) -> SafeString:
+    def shown_payload(self, request: HttpRequest, obj: QueueItem) -> SafeString:
         return pretty_json(obj.payload)
 
     # --- what can be done ---------------------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ class HubAdmin(ModelAdmin):
     can_delete: ClassVar[bool] = False
     buttons: ClassVar[Sequence[Button]] = ()
     panels: ClassVar[Sequence[tuple[str, str]]] = ()
-    """(title, method): what stands below the fields over the whole width; the method takes the object."""
+    """(title, method): what stands below the fields over the whole width; the method takes request and object."""
 
     show_full_result_count = False
     list_per_page = 50
@@ -119,7 +119,7 @@ class HubAdmin(ModelAdmin):
         """Return the object's panels, drawn; none for whom may not see the object."""
         if obj is None or not self.may_view(request, obj):
             return []
-        return [(title, getattr(self, method)(obj)) for title, method in self.panels]
+        return [(title, getattr(self, method)(request, obj)) for title, method in self.panels]
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_press"

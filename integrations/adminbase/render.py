@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from django.apps import apps
+from django.contrib import admin
 from django.contrib.admin.utils import quote
+from django.http import HttpRequest
 from django.template.loader import render_to_string
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -67,14 +70,14 @@ def money(minor_units: int | None, currency: str) -> str:
         return f"{minor_units} minor units of {currency or 'no currency'}"
 
 
-def moment(value: datetime | str | None) -> str:
-    """Return a time to the second in the admin's time zone; a dash for none."""
+def moment(value: datetime | str | None) -> SafeString:
+    """Return a time to the second in the admin's time zone, on one line; a dash for none."""
     if isinstance(value, str):
         try:
             value = datetime.fromisoformat(value)
         except ValueError:
-            return value
-    return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S}" if value else "-"
+            return one_line(str(value))
+    return one_line(f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S}" if value else "-")
 
 
 def when(field: str, title: str) -> Callable[[Any], SafeString]:
@@ -106,24 +109,28 @@ def copyable(text: str) -> SafeString:
 
 
 _PAGES = {
-    "payment": "payments_payment",
-    "message": "messaging_message",
-    "queue": "integrations_queueitem",
-    "config": "integrations_config",
-    "delivery": "webhooks_outbound_delivery",
-    "receipt": "webhooks_inbound_receipt",
-    "call": "integrations_calllog",
+    "payment": "payments.payment",
+    "message": "messaging.message",
+    "queue": "integrations.queueitem",
+    "config": "integrations.config",
+    "log": "integrations.calllog",
+    "delivery": "webhooks_outbound.delivery",
+    "receipt": "webhooks_inbound.receipt",
 }
+"""Object types, as references and timelines name them, that have a page."""
 
 
-def reference(object_type: str, object_id: str | int) -> SafeString:
-    """Return our object as a link to its page where it has one; a dash for none."""
+def reference(object_type: str, object_id: str | int, *, request: HttpRequest | None = None, short: bool = False) -> SafeString:
+    """Return our object as a link to its page where it has one (and, given `request`, the person may open it).
+
+    A dash for none; `short` leaves out the id.
+    """
     if not object_id:
         return SafeString("-")
-    name = _PAGES.get(object_type)
-    try:
-        url = reverse(f"admin:{name}_change", args=[quote(object_id)]) if name else ""
-    except NoReverseMatch:
-        url = ""
-    text = f"{object_type} {object_id}"
-    return link(url, text) if url else format_html("{}", text)
+    text = object_type if short else f"{object_type} {object_id}"
+    label = _PAGES.get(object_type, "")
+    model = apps.get_model(label) if label else None
+    page = admin.site._registry.get(model) if model is not None else None
+    if page is None or (request is not None and not page.has_view_permission(request)):
+        return format_html("{}", text)
+    return link(reverse(f"admin:{label.replace('.', '_')}_change", args=[quote(object_id)]), text)

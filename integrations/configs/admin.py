@@ -106,7 +106,7 @@ class ConfigAdmin(TenantScopedAdmin):
             return badge("failed", "the stored secrets can't be read")
         return table(("Field", "Problem"), list(missing.items()), empty="Nothing: it is complete.")
 
-    def urls_table(self, obj: Config) -> SafeString:
+    def urls_table(self, request: HttpRequest, obj: Config) -> SafeString:
         try:
             urls = callback_urls(obj)
         except UnknownProvider:
@@ -114,7 +114,7 @@ class ConfigAdmin(TenantScopedAdmin):
         rows = [(each.what, copyable(each.url)) for each in urls]
         return table(("What for", "URL"), rows, empty="This provider calls nobody.")
 
-    def shared_urls(self, obj: Config) -> SafeString:
+    def shared_urls(self, request: HttpRequest, obj: Config) -> SafeString:
         declared = _declared(obj.provider_id)
         rows = [(each.what, each.purpose, copyable(each.url)) for each in fixed_urls(declared)] if declared else []
         return table(("What for", "Purpose", "URL"), rows, empty="None.")

@@ -173,15 +173,18 @@ class HttpClient:
         with session().send(prepared, timeout=timeout, allow_redirects=False, stream=True) as answer:
             chunks, size = [], 0
             try:
-                for chunk in answer.iter_content(65_536):
+                # `read1` returns what has come: the read timeout of `requests` is per read, and `iter_content` reads on until
+                # its chunk is full, so that a peer that drips bytes would hold a worker for as long as it likes.
+                while chunk := answer.raw.read1(65_536, decode_content=True):
                     size += len(chunk)
                     if size > MAX_REPLY_BYTES:
                         raise requests.exceptions.ContentDecodingError("the answer is too large")
                     chunks.append(chunk)
-                    # The read timeout of `requests` is per read: a peer that drips bytes must not hold a worker for ever.
                     if time.monotonic() - begun > timeout[0] + timeout[1] * 2:
                         raise requests.ReadTimeout("the answer took too long")
-            except urllib3.exceptions.HTTPError as error:  # a broken stream that requests did not translate
+            except urllib3.exceptions.ReadTimeoutError as error:
+                raise requests.ReadTimeout("the answer stopped coming") from error
+            except urllib3.exceptions.HTTPError as error:
                 raise requests.ConnectionError("the connection broke while reading") from error
             headers = {name.lower(): value for name, value in answer.headers.items()}
             return Reply(answer.status_code, headers, b"".join(chunks), int((time.monotonic() - begun) * 1000))

@@ -83,10 +83,10 @@ class MessageAdmin(TenantScopedAdmin):
     def about(self, obj: Message) -> SafeString:
         return reference(obj.reference_type, obj.reference_id)
 
-    def shown_body(self, obj: Message) -> SafeString:
+    def shown_body(self, request: HttpRequest, obj: Message) -> SafeString:
         return block(obj.body)
 
-    def recipient_table(self, obj: Message) -> SafeString:
+    def recipient_table(self, request: HttpRequest, obj: Message) -> SafeString:
         rows = [
             (
                 each.number,
@@ -101,7 +101,7 @@ class MessageAdmin(TenantScopedAdmin):
         ]
         return table(("Number", "State", "Provider says", "Detail", "Provider id", "Cost", "Delivered"), rows)
 
-    def story(self, obj: Message) -> SafeString:
+    def story(self, request: HttpRequest, obj: Message) -> SafeString:
         events = MessageEvent.objects.filter(recipient__message=obj).select_related("recipient").order_by("at", "id")
         rows = [
             (moment(event.at), event.recipient.number, badge(event.state), event.detail or "-", event.source)
@@ -139,5 +139,5 @@ class UnmatchedReportAdmin(TenantScopedAdmin):
     fields = (("provider", "config"), ("number", "provider_ref"), ("created", "matched_at"))
     panels = (("Report", "shown_payload"),)
 
-    def shown_payload(self, obj: UnmatchedReport) -> SafeString:
+    def shown_payload(self, request: HttpRequest, obj: UnmatchedReport) -> SafeString:
         return pretty_json(obj.payload)

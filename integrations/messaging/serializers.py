@@ -12,6 +12,7 @@ from rest_framework import serializers
 from integrations.contracts.sms import MessageState
 from integrations.messaging.models import Channel, Message, Recipient
 from integrations.messaging.services import MAX_LENGTH, MAX_RECIPIENTS
+from integrations.tenancy.serializers import StrictSerializer
 
 OVERALL = [*(state.value for state in MessageState), "partial"]
 
@@ -42,12 +43,12 @@ class RecipientsField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
-class MessageReferenceSerializer(serializers.Serializer[Any]):
+class MessageReferenceSerializer(StrictSerializer):
     type = serializers.CharField(max_length=30)
     id = serializers.CharField(max_length=60)
 
 
-class SmsSendSerializer(serializers.Serializer[Any]):
+class SmsSendSerializer(StrictSerializer):
     to = RecipientsField()
     message = serializers.CharField(max_length=MAX_LENGTH, trim_whitespace=False)
     sender = serializers.CharField(max_length=20, required=False, default="", allow_blank=True)
@@ -58,7 +59,7 @@ class SmsSendSerializer(serializers.Serializer[Any]):
     reference = MessageReferenceSerializer(required=False, allow_null=True, default=None)
 
 
-class SmsPreviewSerializer(serializers.Serializer[Any]):
+class SmsPreviewSerializer(StrictSerializer):
     message = serializers.CharField(max_length=MAX_LENGTH, trim_whitespace=False)
     to = RecipientsField(required=False, default=None)
 

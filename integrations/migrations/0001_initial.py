@@ -476,7 +476,7 @@ class Migration(migrations.Migration):
                 ("object_type", models.CharField(blank=True, max_length=30)),
                 ("object_id", models.CharField(blank=True, max_length=60)),
                 ("status_code", models.PositiveSmallIntegerField(null=True)),
-                ("response", models.JSONField(null=True)),
+                ("sealed_response", models.TextField(blank=True, editable=False)),
                 ("created", models.DateTimeField(auto_now_add=True)),
                 (
                     "tenant",

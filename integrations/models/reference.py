@@ -46,6 +46,8 @@ class IdempotencyRecord(TenantOwned):
     `lease_until` bounds how long a crashed request keeps others waiting; `object_id` names what was made before the crash.
     """
 
+    sealed_fields = ("sealed_response",)
+
     key = models.CharField(max_length=255)
     route = models.CharField(max_length=100)
     fingerprint = models.CharField(max_length=64)
@@ -54,7 +56,7 @@ class IdempotencyRecord(TenantOwned):
     object_type = models.CharField(max_length=30, blank=True)
     object_id = models.CharField(max_length=60, blank=True)
     status_code = models.PositiveSmallIntegerField(null=True)
-    response = models.JSONField(null=True)
+    sealed_response = models.TextField(blank=True, editable=False)
     created = models.DateTimeField(auto_now_add=True)
 
     class Meta(TenantOwned.Meta):

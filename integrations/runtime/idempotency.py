@@ -15,9 +15,11 @@ from django.db import IntegrityError, transaction
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.utils.encoders import JSONEncoder
 
 from integrations.contracts import clock
 from integrations.models import IdempotencyRecord
+from integrations.secrets import open_sealed, seal
 from integrations.tenancy.views import tenant_of
 
 KEPT = timedelta(hours=24)
@@ -103,17 +105,23 @@ def _begin(request: Request, key: str) -> tuple[IdempotencyRecord | None, Respon
     except IntegrityError:
         pass
     with transaction.atomic():
-        record = IdempotencyRecord.unscoped.select_for_update().get(tenant_id=tenant_id, key=key)
+        record = IdempotencyRecord.unscoped.select_for_update().filter(tenant_id=tenant_id, key=key).first()
+        if record is None:  # its owner met a passing trouble and freed the key just now: try again in a moment
+            raise StillRunning
         if record.created < now - KEPT:
             IdempotencyRecord.unscoped.filter(pk=record.pk).update(
-                **fields, created=now, object_type="", object_id="", status_code=None, response=None
+                **fields, created=now, object_type="", object_id="", status_code=None, sealed_response=""
             )
             record.refresh_from_db()
             return record, None
         if record.fingerprint != fingerprint:
             raise KeyReused
         if record.status_code is not None:
-            answer = Response(record.response, status=record.status_code, headers={"Idempotent-Replayed": "true"})
+            answer = Response(
+                open_sealed(tenant_id, record.sealed_response),
+                status=record.status_code,
+                headers={"Idempotent-Replayed": "true"},
+            )
             return None, answer
         if record.lease is not None and record.lease_until > now:
             raise StillRunning
@@ -130,4 +138,6 @@ def _end(record: IdempotencyRecord, response: Response) -> None:
         mine.filter(object_id="").delete()
         mine.update(lease=None)
         return
-    mine.update(status_code=response.status_code, response=json.loads(json.dumps(response.data, default=str)), lease=None)
+    # Sealed: an answer may hold a secret that is shown this once, and a person's data.
+    data = json.loads(json.dumps(response.data, cls=JSONEncoder))
+    mine.update(status_code=response.status_code, sealed_response=seal(record.tenant_id, data), lease=None)

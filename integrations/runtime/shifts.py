@@ -68,8 +68,9 @@ def ensure_running() -> list[str]:
     """Start what is missing; return the kinds started. Called by the supervisor and by a schedule."""
     started = []
     # A task that a worker has taken is locked into the future; those of killed workers stay so for a while and don't count.
-    waiting = [row.task() for row in OrmQ.objects.filter(lock__lte=clock.now() + timedelta(seconds=1))]
-    queued = [task["args"][0] for task in waiting if task["func"] == TASK and task["args"]]
+    waiting = [row.task for row in OrmQ.objects.filter(lock__lte=clock.now() + timedelta(seconds=1))]
+    # One that can't be read (signed with an older SECRET_KEY) has neither.
+    queued = [task["args"][0] for task in waiting if task.get("func") == TASK and task.get("args")]
     for kind in sorted(_bodies):
         if alive(kind) + queued.count(kind) < wanted(kind):
             async_task(TASK, kind)

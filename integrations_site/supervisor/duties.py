@@ -140,7 +140,7 @@ class DatabaseDuties:
             },
         )
         self._delete_rows_of_dead_processes(now)
-        release_dead(self.host, psutil.pid_exists)
+        release_dead(self.host, _lives)
         if group is not None and detail:
             self._look_for_stale_rows(group, now)
             from integrations.runtime import shifts
@@ -176,7 +176,7 @@ class DatabaseDuties:
 
         old = Heartbeat.objects.filter(host=self.host, beat_at__lt=now - _FORGET_AFTER).exclude(name=self.name)
         for row in old:
-            if not psutil.pid_exists(row.pid):
+            if not _lives(row.pid):
                 Heartbeat.objects.filter(pk=row.pk, beat_at=row.beat_at).delete()
 
     def _leave(self) -> None:
@@ -186,3 +186,13 @@ class DatabaseDuties:
             groups = [*self._to_forget, *([self._group] if self._group else [])]
         Heartbeat.objects.filter(group__in=groups).delete()
         Heartbeat.objects.filter(name=self.name).delete()
+
+
+def _lives(pid: int) -> bool:
+    """Tell whether that process of this machine still does something. A zombie, which nobody may ever collect, doesn't."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

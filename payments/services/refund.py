@@ -16,6 +16,7 @@ from integrations.runtime.worker import claim_and_run
 from payments.gateway import gateway_class
 from payments.ledger import write_entry
 from payments.models import Operation, OperationKind, OperationStatus, Payment, Status
+from payments.services.start import HEAD_START
 
 
 def refund_payment(*, tenant: Tenant, payment_id: str, amount: int | None, reason: str, actor: str) -> Operation:
@@ -87,6 +88,7 @@ def _record(*, tenant: Tenant, payment_id: str, amount: int | None, reason: str,
         payload={"operation": refund.pk},
         reference=("refund", refund.pk),
         key=refund.pk,
+        due_at=now + HEAD_START,
         config_id=payment.config_id,
         priority=2,
     )

@@ -21,6 +21,9 @@ from payments.gateway import choose_config, gateway_class, payment_request
 from payments.ledger import write_entry
 from payments.models import Operation, OperationKind, Payment
 
+# How long a worker leaves an interactive item to the request that made it; after that the request must have died.
+HEAD_START = timedelta(seconds=5)
+
 
 def start_payment(
     *,
@@ -123,6 +126,7 @@ def _record(payment: Payment, operation: Operation, config: Config, actor: str) 
         payload={"payment": payment.pk, "operation": operation.pk},
         reference=("payment", payment.pk),
         key=payment.pk,
+        due_at=clock.now() + HEAD_START,
         not_after=payment.not_after,
         config_id=config.pk,
         priority=1,

@@ -275,6 +275,8 @@ def test_payment_page_tells_the_story(world: World, browser_of: Browser) -> None
     content = browser_of("staff").get(page_url(payment)).content.decode()
     for text in ("KES 1,500.00", "Jane Wanjiku", "payment asked for", payment.receipt):
         assert text in content
+    for page in ("integrations/calllog", "webhooks_outbound", "webhooks_inbound"):
+        assert f"/admin/{page}" not in content  # nothing that staff would be refused
     pdf = browser_of("auditor").get(page_url(payment, "receipt_pdf"))
     assert (pdf.status_code, pdf["Content-Type"], pdf.content[:5]) == (200, "application/pdf", b"%PDF-")
 

@@ -195,3 +195,15 @@ def test_overview_counts_own_rows_only(world: World, browser_of: Browser) -> Non
     staff = browser_of("staff").get("/admin/")
     assert staff.context["board"].queue == []
     assert world.studio.slug.encode() not in staff.content
+
+
+def test_somebody_without_a_role_sees_an_empty_console(world: World) -> None:
+    client = Client()
+    client.force_login(factories.make_user("nobody"), backend="django.contrib.auth.backends.ModelBackend")
+    page = client.get("/admin/")
+    board = page.context["board"]
+    assert (board.queue, board.payments, board.calls, board.alerts) == ([], [], [], [])
+    assert b"Payments today" not in page.content
+    for label in SCOPED:
+        assert client.get(list_url(label)).status_code == 403
+        assert list_url(label).encode() not in page.content

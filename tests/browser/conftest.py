@@ -20,12 +20,13 @@ def find_browser() -> str | None:
     return os.environ.get("HUB_BROWSER") or next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     path = find_browser()
     if path is None:
         pytest.skip(f"NO BROWSER FOUND ({', '.join(NAMES)}): browser tests are skipped; install one or set HUB_BROWSER")
-    # Playwright keeps an event loop in this thread; Django's ORM would refuse to work beside it.
+    # Playwright keeps an event loop in this thread: Django's ORM would refuse to work beside it, and nobody else could run
+    # one, so it ends with the module.
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
@@ -69,7 +70,12 @@ def shots(tmp_path: Path) -> Callable[[Page, str], Path]:
     def take(page: Page, name: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.png"
-        page.screenshot(path=path, full_page=True)
+        size = page.viewport_size or DESKTOP
+        # The window grows to the page: a full-page picture would show the bar at its bottom across the middle.
+        height = page.evaluate("Math.max(document.documentElement.scrollHeight, document.body.scrollHeight)")
+        page.set_viewport_size({"width": size["width"], "height": max(size["height"], int(height))})
+        page.screenshot(path=path)
+        page.set_viewport_size(size)
         return path
 
     return take

@@ -62,7 +62,7 @@ def log_in(page: Page, base: str) -> None:
 
 
 def beside(work: Callable[[], Any]) -> Any:
-    """Do the workers' part in a thread of its own: Playwright's event loop runs in ours, and the delivery engine has one too."""
+    """Do the workers' part in another thread: Playwright's event loop runs in ours, and the delivery engine has its own."""
 
     def run() -> Any:
         try:

@@ -45,7 +45,7 @@ def test_purge_keeps_what_is_young(tenant: Tenant, clock: MovableClock, settings
     CallLog.unscoped.filter(pk=young).update(created=now - timedelta(days=29))
     for name, age in (("old", 25), ("young", 23)):
         row = IdempotencyRecord.unscoped.create(
-            tenant=tenant, key=name, route="/x", fingerprint="f", lease=None, lease_until=now, status_code=200, response={}
+            tenant=tenant, key=name, route="/x", fingerprint="f", lease=None, lease_until=now, status_code=200
         )
         IdempotencyRecord.unscoped.filter(pk=row.pk).update(created=now - timedelta(hours=age))
         beaten = now - timedelta(hours=age)

@@ -61,7 +61,7 @@ def test_content_of_a_paid_fee(payment: Payment) -> None:
         ("Date", "21 November 2026, 01:30 EAT"),
         ("Received from", "Jane Wanjiku"),
         ("For", "invoice INV-0042 · Term 1 fees"),
-        ("Paid by", "M-Pesa (Safaricom Daraja) (mobile money)"),
+        ("Paid by", "M-Pesa (Safaricom Daraja) · mobile money"),
         ("Transaction", "UGA3K7P2QX"),
         ("Payment", payment.pk),
     )
@@ -133,7 +133,7 @@ def test_odd_time_zone_and_provider_do_no_harm(payment: Payment) -> None:
     payment.tenant.time_zone = "Mars/Olympus"
     payment.provider = "gone"
     lines = dict(receipt_of(payment).lines)
-    assert (lines["Date"], lines["Paid by"]) == ("20 November 2026, 22:30 UTC", "gone (mobile money)")
+    assert (lines["Date"], lines["Paid by"]) == ("20 November 2026, 22:30 UTC", "gone · mobile money")
 
 
 def test_same_payment_same_bytes(payment: Payment) -> None:

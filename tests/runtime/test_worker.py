@@ -7,7 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
 
 from integrations.contracts.errors import AuthenticationFailed, Expired, RateLimited
 from integrations.models import Alert, Attempt, AttemptState, Config, ConfigStatus, QueueItem, QueueState, Tenant
@@ -16,7 +15,7 @@ from integrations.runtime.worker import backoff, claim, claim_and_run, claim_one
 from tests.factories import MovableClock
 from tests.runtime.conftest import config_for
 from tests.runtime.service import Service
-from tests.runtime.support import SECRET, SampleJob, SampleLocalJob, together, told
+from tests.runtime.support import SECRET, SampleJob, together, told
 
 pytestmark = pytest.mark.django_db
 Add = Callable[..., QueueItem]
@@ -316,107 +315,3 @@ def test_backoff_doubles_is_capped_and_only_adds_jitter(attempt: int, base: floa
     assert min(waits) >= base
     assert max(waits) <= base * 1.25
     assert len(set(waits)) > 100
-
-
-def test_local_job_and_its_item_commit_together(add: Add, tenant: Tenant) -> None:
-    item = add(kind="sample.local", payload={"value": "x"})
-    assert claim_and_run(item).state == QueueState.COMPLETED
-    assert told(tenant.pk) == [("told:ran", "x")]
-    assert fresh(item).finished_at is not None
-
-
-def test_local_job_that_breaks_leaves_nothing_of_its_writes(
-    add: Add, tenant: Tenant, local_job: SampleLocalJob, clock: MovableClock
-) -> None:
-    def break_down(_item: QueueItem) -> None:
-        raise RuntimeError("bug")
-
-    local_job.act = break_down
-    item = add(kind="sample.local")
-
-    assert claim_and_run(item).state == QueueState.PENDING
-    assert told(tenant.pk) == []
-    assert 5.0 <= (fresh(item).due_at - clock.moment).total_seconds() <= 6.25
-    clock.moment = fresh(item).due_at
-    assert claim_and_run(item).state == QueueState.FAILED
-    assert told(tenant.pk) == [("told:failed", "RuntimeError")]
-    assert alerts(tenant) == ["queue_item_failed"]
-
-
-def test_local_job_may_ask_for_later(add: Add, tenant: Tenant, local_job: SampleLocalJob, clock: MovableClock) -> None:
-    from integrations.runtime.jobs import RetryLater
-
-    def later(_item: QueueItem) -> None:
-        raise RetryLater(33, "not yet")
-
-    local_job.act = later
-    item = add(kind="sample.local")
-
-    assert claim_and_run(item).state == QueueState.PENDING
-    row = fresh(item)
-    assert (row.due_at, row.last_error) == (clock.moment + timedelta(seconds=33), "not yet")
-    assert told(tenant.pk) == []
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("times", [1, 4])
-def test_an_answer_in_hand_survives_a_database_that_restarts(
-    add: Add, service: Service, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, times: int
-) -> None:
-    real, left = worker._settle_success, [times]
-    waits: list[float] = []
-
-    def failing(*args: Any) -> Any:
-        if left[0]:
-            left[0] -= 1
-            raise OperationalError("the database system is shutting down")
-        return real(*args)
-
-    monkeypatch.setattr(worker, "_settle_success", failing)
-    monkeypatch.setattr(worker.time, "sleep", waits.append)
-    item = add()
-
-    assert claim_and_run(item).state == QueueState.COMPLETED
-
-    assert waits == [0.1, 0.2, 0.4, 0.8][:times]
-    assert len(service.received) == 1
-    assert told(tenant.pk) == [("told:succeeded", "v")]
-    assert fresh(item).attempts == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_commit_whose_confirmation_was_lost_is_not_applied_twice(
-    add: Add, service: Service, tenant: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, calls = worker._settle_success, []
-
-    def committed_but_unconfirmed(*args: Any) -> Any:
-        calls.append(1)
-        outcome = real(*args)
-        if len(calls) == 1:
-            raise OperationalError("server closed the connection unexpectedly")
-        return outcome
-
-    monkeypatch.setattr(worker, "_settle_success", committed_but_unconfirmed)
-    monkeypatch.setattr(worker.time, "sleep", lambda _seconds: None)
-    item = add()
-
-    assert claim_and_run(item).state == QueueState.COMPLETED
-    assert told(tenant.pk) == [("told:succeeded", "v")]
-    assert fresh(item).attempts == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_database_that_stays_away_is_waited_for_a_minute_only(
-    add: Add, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr(worker.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
-
-    def away() -> None:
-        raise OperationalError("connection refused")
-
-    with pytest.raises(OperationalError):
-        worker.patiently(away)
-    assert worker.DATABASE_PATIENCE <= now[0] <= worker.DATABASE_PATIENCE + 2.1

@@ -63,13 +63,13 @@ class ReceiptAdmin(TenantScopedAdmin):
         kind, _, object_id = obj.token_object.partition(":")
         return reference(kind, object_id)
 
-    def shown_query(self, obj: Receipt) -> SafeString:
+    def shown_query(self, request: HttpRequest, obj: Receipt) -> SafeString:
         return pretty_json(_mask(obj).tree(obj.query))
 
-    def shown_headers(self, obj: Receipt) -> SafeString:
+    def shown_headers(self, request: HttpRequest, obj: Receipt) -> SafeString:
         return pretty_json(_mask(obj).headers(obj.headers))
 
-    def shown_body(self, obj: Receipt) -> SafeString:
+    def shown_body(self, request: HttpRequest, obj: Receipt) -> SafeString:
         kind = next((value for name, value in obj.headers.items() if name.lower() == "content-type"), "")
         return pretty_json(_mask(obj).body(bytes(obj.body), kind))
 

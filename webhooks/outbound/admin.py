@@ -106,7 +106,7 @@ class EndpointAdmin(TenantScopedAdmin):
         masked = obj.masked_headers()
         return "can't be read" if masked is None else ", ".join(masked) or "none"
 
-    def last_deliveries(self, obj: Endpoint) -> SafeString:
+    def last_deliveries(self, request: HttpRequest, obj: Endpoint) -> SafeString:
         found = Delivery.objects.filter(endpoint=obj).select_related("event")[:ROWS_SHOWN]
         rows = [
             (moment(each.created), each.event.type, reference("delivery", each.pk), badge(each.state), each.attempts)
@@ -170,10 +170,10 @@ class EventAdmin(TenantScopedAdmin):
     def about(self, obj: Event) -> SafeString:
         return reference(obj.object_type, obj.object_id)
 
-    def shown_payload(self, obj: Event) -> SafeString:
+    def shown_payload(self, request: HttpRequest, obj: Event) -> SafeString:
         return pretty_json(obj.payload)
 
-    def deliveries_table(self, obj: Event) -> SafeString:
+    def deliveries_table(self, request: HttpRequest, obj: Event) -> SafeString:
         found = Delivery.objects.filter(event=obj).select_related("endpoint")
         rows = [
             (str(each.endpoint), reference("delivery", each.pk), badge(each.state), each.attempts, each.last_error or "-")
@@ -231,7 +231,7 @@ class DeliveryAdmin(TenantScopedAdmin):
     def about(self, obj: Delivery) -> SafeString:
         return reference(obj.event.object_type, obj.event.object_id)
 
-    def tries_table(self, obj: Delivery) -> SafeString:
+    def tries_table(self, request: HttpRequest, obj: Delivery) -> SafeString:
         rows = [
             (
                 each.number,
@@ -247,7 +247,7 @@ class DeliveryAdmin(TenantScopedAdmin):
         ]
         return table(("#", "Started", "Status", "Took", "Result", "Error", "Answer", "Address"), rows, empty="Not tried yet.")
 
-    def shown_payload(self, obj: Delivery) -> SafeString:
+    def shown_payload(self, request: HttpRequest, obj: Delivery) -> SafeString:
         return pretty_json(obj.event.payload)
 
     def offers(self, request: HttpRequest, obj: Delivery, button: Button) -> bool:

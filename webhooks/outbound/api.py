@@ -55,10 +55,7 @@ class DeliveryFilter(filters.FilterSet):
 
 
 class EndpointsView(TenantGenericAPIView):
-    """The tenant's endpoints. Creating one answers its signing secret, this once; it is kept sealed.
-
-    Creating ignores Idempotency-Key: a stored answer would hold the secret in clear.
-    """
+    """The tenant's endpoints. Creating one answers its signing secret, this once; it is kept sealed."""
 
     key_scope = "webhooks"
     serializer_class = EndpointOutput
@@ -73,11 +70,18 @@ class EndpointsView(TenantGenericAPIView):
         return self.get_paginated_response(EndpointOutput(page, many=True).data)
 
     @extend_schema(request=EndpointInput, responses={201: EndpointCreated})
+    @idempotent
     def post(self, request: Request) -> Response:
         given = EndpointInput(data=request.data)
         given.is_valid(raise_exception=True)
-        endpoint, secret = services.create_endpoint(tenant=tenant_of(request), **given.validated_data)
+        with transaction.atomic():
+            endpoint, secret = services.create_endpoint(tenant=tenant_of(request), **given.validated_data)
+            attach("endpoint", endpoint.pk)
         return Response({**EndpointOutput(endpoint).data, "secret": secret}, status=201)
+
+    def replay(self, request: Request, object_type: str, object_id: str) -> Response:
+        endpoint = _endpoint(object_id)
+        return Response({**EndpointOutput(endpoint).data, "secret": endpoint.secrets()[0]}, status=201)
 
 
 class EndpointView(TenantAPIView):

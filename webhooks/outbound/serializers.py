@@ -9,6 +9,7 @@ from rest_framework import serializers
 
 from integrations.http.guard import BlockedAddress, check_url
 from integrations.secrets import SecretUnreadable
+from integrations.tenancy.serializers import StrictSerializer
 from webhooks.outbound.event_types import is_pattern
 from webhooks.outbound.models import Delivery, DeliveryAttempt, Endpoint
 from webhooks.outbound.sender import MASK, RESERVED_HEADERS
@@ -51,7 +52,7 @@ class HeadersField(serializers.DictField):
         return headers
 
 
-class EndpointInput(serializers.Serializer[Any]):
+class EndpointInput(StrictSerializer):
     """POST and PUT: the whole endpoint. PATCH: what changes. `context["stored"]` is the endpoint being changed, if any."""
 
     name = serializers.CharField(max_length=100, allow_blank=True, default="")

@@ -1,0 +1,404 @@
+"""What every provider folder must offer, whichever it is: a new one is held to all of this without an edit here."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from integrations import registry
+from integrations.contracts import clock
+from integrations.contracts.adapter import Adapter, ConfigView, FetchedToken, TestResult
+from integrations.contracts.capabilities import Capability, Environment
+from integrations.contracts.errors import AuthenticationFailed, InvalidRequest, ProviderUnavailable, UnsupportedOperation
+from integrations.contracts.inbound import BadSignature, InboundRequest, MalformedWebhook, Origin, Trust, WebhookAdapter
+from integrations.contracts.money import Money
+from integrations.contracts.payment import MethodType, PaymentAdapter
+from integrations.contracts.provider import Provider
+from integrations.contracts.schema import SchemaErrors
+from integrations.contracts.sms import SmsAdapter
+from integrations.http.client import Exchange, HttpClient, SilentRecorder
+from integrations.http.masking import Mask
+from integrations.simulators import DemoAccount, Simulator, running_simulators
+
+PROVIDERS = list(registry.providers().values())
+WITH_ADAPTERS = [(provider, capability) for provider in PROVIDERS for capability in provider.adapters]
+WITH_WEBHOOKS = [provider for provider in PROVIDERS if provider.webhook]
+# What an adapter of a capability must be. A capability that gets its first provider gets its line here.
+BASES: Mapping[Capability, type[Adapter]] = {Capability.PAYMENT: PaymentAdapter, Capability.SMS: SmsAdapter}
+# Safaricom refuses callback URLs with these words (provider sheet); our own paths must be fit for every provider.
+FORBIDDEN_WORDS = re.compile(r"m-?pesa|safaricom|exec?|cmd|sql|query")
+
+
+def slug_of(value: Any) -> str:
+    return value.slug if isinstance(value, Provider) else str(value)
+
+
+each_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=slug_of)
+each_adapter = pytest.mark.parametrize(("provider", "capability"), WITH_ADAPTERS, ids=slug_of)
+each_webhook = pytest.mark.parametrize("provider", WITH_WEBHOOKS, ids=slug_of)
+
+
+def folder(provider: Provider) -> Path:
+    return Path(__file__).resolve().parents[2] / provider.package.replace(".", "/")
+
+
+def simulator_of(provider: Provider) -> type[Simulator]:
+    found = provider.simulator_class()
+    assert found is not None
+    return found
+
+
+class OneCallTokens:
+    def __init__(self) -> None:
+        self.held = ""
+
+    def access_token(self, fetch: Callable[[], FetchedToken], *, rejected: str | None = None) -> str:
+        if not self.held or self.held == rejected:
+            self.held = fetch().access_token
+        return self.held
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[running_simulators]:
+    with running_simulators(registry.simulators(), state_dir=tmp_path_factory.mktemp("simulators")) as found:
+        yield found
+
+
+def accounts(provider: Provider, running: running_simulators) -> list[DemoAccount]:
+    return list(running.simulator(provider.slug).accounts)
+
+
+def connect(
+    provider: Provider,
+    capability: Capability,
+    running: running_simulators,
+    secrets: Mapping[str, Any] | None = None,
+    base_url: str = "",
+    recorder: Any = None,
+) -> Adapter:
+    account = accounts(provider, running)[0]
+    values, sealed = provider.config.clean({**account.values, **account.secrets, **(secrets or {})})
+    view = ConfigView(
+        id=1,
+        tenant_id=1,
+        provider=provider.slug,
+        environment=Environment.SIMULATOR,
+        base_url=base_url or f"{running.url}/{provider.slug}",
+        values={**{field.name: None for field in provider.config if not field.secret}, **values},
+        secrets={**dict.fromkeys(provider.config.secret_names), **sealed},
+    )
+    http = HttpClient(
+        provider=provider.slug,
+        base_url=view.base_url,
+        mask=Mask(keys={*provider.masked_keys, *provider.config.secret_names}, secrets=[str(v) for v in sealed.values()]),
+        recorder=recorder or SilentRecorder(),
+        timeout=(2.0, 5.0),
+    )
+    return provider.adapter_class(capability)(config=view, http=http, tokens=OneCallTokens(), clock=clock.now)
+
+
+# --- the declaration and the folder
+
+
+def test_the_registry_finds_providers() -> None:
+    assert len(PROVIDERS) >= 2
+    assert len(WITH_ADAPTERS) >= len(PROVIDERS)
+
+
+@each_provider
+def test_the_folder_is_whole(provider: Provider) -> None:
+    where = folder(provider)
+    assert where.name == provider.package.rpartition(".")[2]
+    for name in ("README.md", "__init__.py", "provider.py", "adapter.py", "fixtures/SOURCES.md"):
+        assert (where / name).is_file(), name
+    assert len((where / "README.md").read_text("utf-8")) > 500
+    assert list((where / "tests").rglob("test_*.py")), "tests"
+    assert list((where / "fixtures").glob("*.*")), "fixtures"
+    assert provider.simulator, "simulator"
+
+
+@each_provider
+def test_every_fixture_names_its_source(provider: Provider) -> None:
+    """A row of SOURCES.md names each file, or says of a whole family of them (`send__*`) where it is from."""
+    fixtures = folder(provider) / "fixtures"
+    sources = (fixtures / "SOURCES.md").read_text("utf-8")
+    for path in fixtures.iterdir():
+        if path.name != "SOURCES.md":
+            assert path.name in sources or path.stem in sources or path.stem.partition("__")[0] + "_" in sources, path.name
+
+
+@each_provider
+def test_the_declaration_is_sane(provider: Provider) -> None:
+    assert re.fullmatch(r"[a-z][a-z0-9-]{1,49}", provider.slug)
+    assert registry.providers()[provider.slug] is provider
+    assert provider.name
+    assert provider.description.endswith(".")
+    assert provider.docs_url.startswith("https://")
+    assert provider.adapters
+    assert provider.base_urls
+    for environment, url in provider.base_urls.items():
+        assert environment in (Environment.PRODUCTION, Environment.SANDBOX)
+        assert url.startswith("https://")
+        assert not url.endswith("/")
+    assert provider.rate_limit.rate > 0
+    assert provider.rate_limit.burst >= 1
+    assert 0 < provider.timeout[0] <= 30
+    assert 0 < provider.timeout[1] <= 90
+    assert provider.requirements, "what a person must have at hand"
+    plain = {field.name for field in provider.config if not field.secret}
+    assert set(provider.routing_fields) <= plain
+
+
+@each_provider
+def test_no_config_field_hides_a_member_of_the_view(provider: Provider) -> None:
+    taken = {"id", "tenant_id", "provider", "environment", "base_url", "values", "secrets", "label", "get"}
+    names = {field.name for field in provider.config} - {"base_url"}
+    assert names & taken == set()
+    assert all(re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in names)
+
+
+@each_provider
+def test_the_schema_describes_itself_as_json(provider: Provider) -> None:
+    described = provider.config.describe()
+    assert json.loads(json.dumps(described)) == described
+    assert [field["name"] for field in described] == [field.name for field in provider.config]
+    for field in described:
+        assert field["label"]
+        if field["secret"]:
+            assert field["default"] is None, "a secret has no default"
+    assert any(field["secret"] for field in described)
+
+
+@each_provider
+def test_an_empty_or_strange_config_is_refused_by_field(provider: Provider) -> None:
+    required = {field.name for field in provider.config if field.required and field.default is None}
+    with pytest.raises(SchemaErrors) as caught:
+        provider.config.clean({"no_such_field": 1})
+    assert {"no_such_field"} | required <= set(caught.value.errors)
+
+
+# --- the simulator
+
+
+@each_provider
+def test_demo_accounts_fit_the_schema_and_stay_the_same(provider: Provider, tmp_path: Path) -> None:
+    simulator = simulator_of(provider)
+    assert simulator.slug == provider.slug
+    first, second = simulator.demo_accounts(tmp_path), simulator.demo_accounts(tmp_path)
+    assert first == second
+    assert {"school", "studio"} <= {account.label for account in first}
+    for account in first:
+        values, secrets = provider.config.clean({**account.values, **account.secrets})
+        assert set(account.secrets) <= set(secrets)
+        assert set(secrets) <= provider.config.secret_names
+        assert set(account.values) <= set(values)
+        assert all(len(str(secret)) >= 16 for secret in account.secrets.values()), "long enough to be masked by value"
+    elsewhere = simulator.demo_accounts(tmp_path / "other")
+    assert [a.secrets for a in elsewhere] != [a.secrets for a in first]
+
+
+@each_provider
+def test_the_simulator_shows_no_secret(provider: Provider, running: running_simulators) -> None:
+    for capability in provider.adapters:
+        connect(provider, capability, running).test_connection()
+    shown = json.dumps(running.simulator(provider.slug).state())
+    shown += json.dumps(running.store.query("SELECT * FROM requests"), default=str) if hasattr(running.store, "query") else ""
+    for account in accounts(provider, running):
+        for secret in account.secrets.values():
+            assert str(secret) not in shown
+
+
+# --- the adapter
+
+
+@each_adapter
+def test_the_adapter_is_of_its_capability(provider: Provider, capability: Capability) -> None:
+    adapter = provider.adapter_class(capability)
+    assert issubclass(adapter, BASES[capability])
+    assert not getattr(adapter, "__abstractmethods__", None)
+
+
+@each_adapter
+def test_a_connection_test_succeeds_with_the_right_secrets(
+    provider: Provider, capability: Capability, running: running_simulators
+) -> None:
+    result = connect(provider, capability, running).test_connection()
+    assert isinstance(result, TestResult)
+    assert result.ok is True
+    assert result.status == "ok"
+    for secret in accounts(provider, running)[0].secrets.values():
+        assert str(secret) not in result.detail
+
+
+@each_adapter
+def test_a_connection_test_fails_with_wrong_secrets(
+    provider: Provider, capability: Capability, running: running_simulators
+) -> None:
+    wrong = {name: "wrong" + str(value)[5:] for name, value in accounts(provider, running)[0].secrets.items()}
+    adapter = connect(provider, capability, running, wrong)
+    try:
+        assert adapter.test_connection().ok is False
+    except AuthenticationFailed as error:
+        assert error.provider == provider.slug
+        for value in (*wrong.values(), *accounts(provider, running)[0].secrets.values()):
+            assert value not in error.message
+
+
+@each_adapter
+def test_a_connection_test_against_nobody_is_unavailable(
+    provider: Provider, capability: Capability, running: running_simulators
+) -> None:
+    with pytest.raises(ProviderUnavailable):
+        connect(provider, capability, running, base_url="http://127.0.0.1:1024").test_connection()
+
+
+@each_adapter
+def test_a_connection_test_sends_nothing_with_an_effect(
+    provider: Provider, capability: Capability, running: running_simulators
+) -> None:
+    marked: list[int] = []
+    adapter = connect(provider, capability, running)
+    adapter.http._before_effect = lambda: marked.append(1)
+    adapter.test_connection()
+    assert marked == []
+
+
+@each_adapter
+def test_no_secret_is_in_what_is_recorded(provider: Provider, capability: Capability, running: running_simulators) -> None:
+    seen: list[Exchange] = []
+    recorder = SimpleNamespace(started=seen.append, finished=lambda _exchange: None)
+    connect(provider, capability, running, recorder=recorder).test_connection()
+    assert seen
+    for exchange in seen:
+        said = json.dumps([exchange.url, exchange.request_headers, exchange.request_body, exchange.response_body])
+        for secret in accounts(provider, running)[0].secrets.values():
+            assert str(secret) not in said
+
+
+@each_adapter
+def test_registering_webhooks_by_hand_is_said_and_nothing_else(
+    provider: Provider, capability: Capability, running: running_simulators
+) -> None:
+    adapter = connect(provider, capability, running)
+    webhook = provider.webhook_adapter()
+    urls = {
+        purpose: f"https://hub.example/hooks/{'ab' * 20}/{purpose}" for purpose in (webhook.config_purposes if webhook else {})
+    }
+    try:
+        assert adapter.register_webhooks(urls).strip()
+    except UnsupportedOperation as error:
+        assert error.message
+
+
+@pytest.mark.parametrize(
+    "provider", [provider for provider, capability in WITH_ADAPTERS if capability is Capability.PAYMENT], ids=slug_of
+)
+def test_payment_features_are_sane(provider: Provider) -> None:
+    adapter = provider.adapter_class(Capability.PAYMENT)
+    assert issubclass(adapter, PaymentAdapter)
+    features = adapter.features
+    assert "authorize" in features.operations
+    assert features.operations <= {"authorize", "capture", "void", "refund", "sync", "receipt", "balance"}
+    assert features.methods
+    assert features.currencies
+    for currency, (low, high) in features.currencies.items():
+        assert 0 < low < high
+        Money(low, currency)
+        Money(high, currency)
+        with pytest.raises(InvalidRequest):
+            features.check("authorize", Money(high + 1, currency))
+        features.check("authorize", Money(low, currency), next(iter(features.methods)))
+    assert features.whole_major_units <= set(features.currencies)
+    assert list(features.polls) == sorted(set(features.polls))
+    assert features.polls[0] >= 5
+    assert features.silence > features.polls[0]
+    assert 0 < features.validity <= 3600
+    assert features.unknown_after > features.validity
+    with pytest.raises(UnsupportedOperation):
+        features.check("no such operation")
+    for method in set(MethodType) - set(features.methods):
+        with pytest.raises(UnsupportedOperation):
+            features.check("authorize", None, method)
+    for operation, method_name in (("refund", "refund"), ("receipt", "receipt_status"), ("balance", "balance")):
+        overridden = getattr(adapter, method_name) is not getattr(PaymentAdapter, method_name)
+        assert (operation not in features.operations) or overridden, f"{operation} is declared and not implemented"
+
+
+@pytest.mark.parametrize(
+    "provider", [provider for provider, capability in WITH_ADAPTERS if capability is Capability.SMS], ids=slug_of
+)
+def test_sms_adapters_are_sane(provider: Provider) -> None:
+    adapter = provider.adapter_class(Capability.SMS)
+    assert issubclass(adapter, SmsAdapter)
+    assert 1 <= adapter.batch_size <= 1000
+
+
+# --- the inbound side
+
+
+def inbound(provider: Provider) -> WebhookAdapter:
+    found = provider.webhook_adapter()
+    assert found is not None
+    return found
+
+
+@each_webhook
+def test_purposes_and_paths_are_fit_for_a_url(provider: Provider) -> None:
+    adapter = inbound(provider)
+    assert adapter.provider == provider.slug
+    assert adapter.purposes
+    for purpose in adapter.purposes:
+        assert re.fullmatch(r"[a-z0-9-]{1,40}", purpose)
+        assert not FORBIDDEN_WORDS.search(purpose)
+    assert set(adapter.config_purposes) <= adapter.purposes
+    assert all(text.strip() for text in adapter.config_purposes.values())
+    for fixed in adapter.fixed_paths:
+        assert re.fullmatch(r"(/[a-z0-9-]+)+", fixed.path)
+        assert fixed.purpose in adapter.purposes
+        assert set(fixed.methods) <= {"GET", "POST", "PUT", "HEAD"}
+
+
+def test_no_two_providers_answer_one_fixed_path_differently() -> None:
+    purposes: dict[str, set[str]] = {}
+    for provider in WITH_WEBHOOKS:
+        for fixed in inbound(provider).fixed_paths:
+            purposes.setdefault(fixed.path, set()).add(fixed.purpose)
+    assert {path: found for path, found in purposes.items() if len(found) > 1} == {}
+
+
+GARBAGE = [b"", b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 50_000, b'{"a":' * 5_000, b"a=b&c", b'"text"', b"1e999", b"{\x00}"]
+
+
+@each_webhook
+@pytest.mark.parametrize("body", GARBAGE, ids=range(len(GARBAGE)))
+def test_garbage_is_refused_in_the_declared_way(provider: Provider, body: bytes) -> None:
+    adapter = inbound(provider)
+    origin = Origin(tenant_id=1, config_id=1, trust=Trust.HINT, receipt_id=1)
+    for purpose in sorted(adapter.purposes):
+        request = InboundRequest("POST", purpose, {}, {}, body)
+        for step in (
+            lambda request=request: adapter.locate(request),
+            lambda request=request: adapter.verify(request, None, by_token=True),
+            lambda request=request: adapter.verify(request, None, by_token=False),
+            lambda request=request: adapter.parse(request, origin),
+            lambda request=request: adapter.asks(request, origin),
+        ):
+            try:
+                step()
+            except (MalformedWebhook, BadSignature):
+                continue
+
+
+@each_webhook
+def test_an_acknowledgement_is_always_possible(provider: Provider) -> None:
+    adapter = inbound(provider)
+    for purpose in sorted(adapter.purposes):
+        ack = adapter.ack(InboundRequest("POST", purpose, {}, {}, b""))
+        assert 200 <= ack.status < 300
+        assert isinstance(ack.body, bytes)

@@ -16,7 +16,6 @@ from integrations.contracts import clock
 from integrations.contracts.adapter import Adapter, ConfigView, FetchedToken, TestResult
 from integrations.contracts.capabilities import Capability, Environment
 from integrations.contracts.errors import AuthenticationFailed, InvalidRequest, ProviderUnavailable, UnsupportedOperation
-from integrations.contracts.inbound import BadSignature, InboundRequest, MalformedWebhook, Origin, Trust, WebhookAdapter
 from integrations.contracts.money import Money
 from integrations.contracts.payment import MethodType, PaymentAdapter
 from integrations.contracts.provider import Provider
@@ -28,11 +27,8 @@ from integrations.simulators import DemoAccount, Simulator, running_simulators
 
 PROVIDERS = list(registry.providers().values())
 WITH_ADAPTERS = [(provider, capability) for provider in PROVIDERS for capability in provider.adapters]
-WITH_WEBHOOKS = [provider for provider in PROVIDERS if provider.webhook]
 # What an adapter of a capability must be. A capability that gets its first provider gets its line here.
 BASES: Mapping[Capability, type[Adapter]] = {Capability.PAYMENT: PaymentAdapter, Capability.SMS: SmsAdapter}
-# Safaricom refuses callback URLs with these words (provider sheet); our own paths must be fit for every provider.
-FORBIDDEN_WORDS = re.compile(r"m-?pesa|safaricom|exec?|cmd|sql|query")
 
 
 def slug_of(value: Any) -> str:
@@ -41,7 +37,6 @@ def slug_of(value: Any) -> str:
 
 each_provider = pytest.mark.parametrize("provider", PROVIDERS, ids=slug_of)
 each_adapter = pytest.mark.parametrize(("provider", "capability"), WITH_ADAPTERS, ids=slug_of)
-each_webhook = pytest.mark.parametrize("provider", WITH_WEBHOOKS, ids=slug_of)
 
 
 def folder(provider: Provider) -> Path:
@@ -208,7 +203,9 @@ def test_the_simulator_shows_no_secret(provider: Provider, running: running_simu
     for capability in provider.adapters:
         connect(provider, capability, running).test_connection()
     shown = json.dumps(running.simulator(provider.slug).state())
-    shown += json.dumps(running.store.query("SELECT * FROM requests"), default=str) if hasattr(running.store, "query") else ""
+    logged = running.store.rows("SELECT * FROM requests WHERE slug = ?", provider.slug)
+    assert logged
+    shown += json.dumps(logged, default=str)
     for account in accounts(provider, running):
         for secret in account.secrets.values():
             assert str(secret) not in shown
@@ -236,18 +233,25 @@ def test_a_connection_test_succeeds_with_the_right_secrets(
         assert str(secret) not in result.detail
 
 
+def refusal_of(adapter: Adapter) -> str:
+    """Return in which words the adapter says that the credentials are wrong: as a result, or as the error for just that."""
+    try:
+        result = adapter.test_connection()
+    except AuthenticationFailed as error:
+        return error.message
+    assert result.ok is False
+    return result.detail
+
+
 @each_adapter
 def test_a_connection_test_fails_with_wrong_secrets(
     provider: Provider, capability: Capability, running: running_simulators
 ) -> None:
     wrong = {name: "wrong" + str(value)[5:] for name, value in accounts(provider, running)[0].secrets.items()}
     adapter = connect(provider, capability, running, wrong)
-    try:
-        assert adapter.test_connection().ok is False
-    except AuthenticationFailed as error:
-        assert error.provider == provider.slug
-        for value in (*wrong.values(), *accounts(provider, running)[0].secrets.values()):
-            assert value not in error.message
+    said = refusal_of(adapter)
+    for value in (*wrong.values(), *accounts(provider, running)[0].secrets.values()):
+        assert value not in said
 
 
 @each_adapter
@@ -282,18 +286,18 @@ def test_no_secret_is_in_what_is_recorded(provider: Provider, capability: Capabi
 
 
 @each_adapter
-def test_registering_webhooks_by_hand_is_said_and_nothing_else(
+def test_registering_webhooks_says_what_was_done_or_that_it_is_done_by_hand(
     provider: Provider, capability: Capability, running: running_simulators
 ) -> None:
     adapter = connect(provider, capability, running)
     webhook = provider.webhook_adapter()
-    urls = {
-        purpose: f"https://hub.example/hooks/{'ab' * 20}/{purpose}" for purpose in (webhook.config_purposes if webhook else {})
-    }
+    purposes = webhook.config_purposes if webhook else {}
+    urls = {purpose: f"https://hub.example/hooks/{'ab' * 20}/{purpose}" for purpose in purposes}
     try:
-        assert adapter.register_webhooks(urls).strip()
+        said = adapter.register_webhooks(urls)
     except UnsupportedOperation as error:
-        assert error.message
+        said = error.message
+    assert len(said) > 10
 
 
 @pytest.mark.parametrize(
@@ -304,7 +308,7 @@ def test_payment_features_are_sane(provider: Provider) -> None:
     assert issubclass(adapter, PaymentAdapter)
     features = adapter.features
     assert "authorize" in features.operations
-    assert features.operations <= {"authorize", "capture", "void", "refund", "sync", "receipt", "balance"}
+    assert features.operations <= {"authorize", "capture", "void", "refund", "sync", "receipt"}
     assert features.methods
     assert features.currencies
     for currency, (low, high) in features.currencies.items():
@@ -325,7 +329,7 @@ def test_payment_features_are_sane(provider: Provider) -> None:
     for method in set(MethodType) - set(features.methods):
         with pytest.raises(UnsupportedOperation):
             features.check("authorize", None, method)
-    for operation, method_name in (("refund", "refund"), ("receipt", "receipt_status"), ("balance", "balance")):
+    for operation, method_name in (("refund", "refund"), ("refund", "refund_status"), ("receipt", "receipt_status")):
         overridden = getattr(adapter, method_name) is not getattr(PaymentAdapter, method_name)
         assert (operation not in features.operations) or overridden, f"{operation} is declared and not implemented"
 
@@ -337,68 +341,3 @@ def test_sms_adapters_are_sane(provider: Provider) -> None:
     adapter = provider.adapter_class(Capability.SMS)
     assert issubclass(adapter, SmsAdapter)
     assert 1 <= adapter.batch_size <= 1000
-
-
-# --- the inbound side
-
-
-def inbound(provider: Provider) -> WebhookAdapter:
-    found = provider.webhook_adapter()
-    assert found is not None
-    return found
-
-
-@each_webhook
-def test_purposes_and_paths_are_fit_for_a_url(provider: Provider) -> None:
-    adapter = inbound(provider)
-    assert adapter.provider == provider.slug
-    assert adapter.purposes
-    for purpose in adapter.purposes:
-        assert re.fullmatch(r"[a-z0-9-]{1,40}", purpose)
-        assert not FORBIDDEN_WORDS.search(purpose)
-    assert set(adapter.config_purposes) <= adapter.purposes
-    assert all(text.strip() for text in adapter.config_purposes.values())
-    for fixed in adapter.fixed_paths:
-        assert re.fullmatch(r"(/[a-z0-9-]+)+", fixed.path)
-        assert fixed.purpose in adapter.purposes
-        assert set(fixed.methods) <= {"GET", "POST", "PUT", "HEAD"}
-
-
-def test_no_two_providers_answer_one_fixed_path_differently() -> None:
-    purposes: dict[str, set[str]] = {}
-    for provider in WITH_WEBHOOKS:
-        for fixed in inbound(provider).fixed_paths:
-            purposes.setdefault(fixed.path, set()).add(fixed.purpose)
-    assert {path: found for path, found in purposes.items() if len(found) > 1} == {}
-
-
-GARBAGE = [b"", b"{}", b"[]", b"null", b"\xff\xfe", b"[" * 50_000, b'{"a":' * 5_000, b"a=b&c", b'"text"', b"1e999", b"{\x00}"]
-
-
-@each_webhook
-@pytest.mark.parametrize("body", GARBAGE, ids=range(len(GARBAGE)))
-def test_garbage_is_refused_in_the_declared_way(provider: Provider, body: bytes) -> None:
-    adapter = inbound(provider)
-    origin = Origin(tenant_id=1, config_id=1, trust=Trust.HINT, receipt_id=1)
-    for purpose in sorted(adapter.purposes):
-        request = InboundRequest("POST", purpose, {}, {}, body)
-        for step in (
-            lambda request=request: adapter.locate(request),
-            lambda request=request: adapter.verify(request, None, by_token=True),
-            lambda request=request: adapter.verify(request, None, by_token=False),
-            lambda request=request: adapter.parse(request, origin),
-            lambda request=request: adapter.asks(request, origin),
-        ):
-            try:
-                step()
-            except (MalformedWebhook, BadSignature):
-                continue
-
-
-@each_webhook
-def test_an_acknowledgement_is_always_possible(provider: Provider) -> None:
-    adapter = inbound(provider)
-    for purpose in sorted(adapter.purposes):
-        ack = adapter.ack(InboundRequest("POST", purpose, {}, {}, b""))
-        assert 200 <= ack.status < 300
-        assert isinstance(ack.body, bytes)

@@ -168,9 +168,7 @@ def test_an_invented_confirmation_on_the_fixed_path_books_nothing(school: School
     assert "payment.completed" not in event_types(school)
 
 
-def test_a_true_confirmation_on_the_fixed_path_is_booked_after_asking(
-    school: School, client: Any, until: Until
-) -> None:
+def test_a_true_confirmation_on_the_fixed_path_is_booked_after_asking(school: School, client: Any, until: Until) -> None:
     school.fault("mpesa", "c2b_confirmation", "lose_callback")
     pay_bill(school, "INV-0042", amount=1500)
     (transaction,) = until(lambda: school.control("GET", "mpesa/state")["transactions"])

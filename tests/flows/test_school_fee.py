@@ -183,9 +183,7 @@ def test_no_prompt_long_after_the_click(school: School, clock: MovableClock) -> 
 
 
 @pytest.mark.parametrize("fault", ["error_500"])
-def test_a_server_error_after_the_push_is_unknown_and_never_repeated(
-    school: School, clock: MovableClock, fault: str
-) -> None:
+def test_a_server_error_after_the_push_is_unknown_and_never_repeated(school: School, clock: MovableClock, fault: str) -> None:
     school.fault("mpesa", "stk_push", fault)
 
     payment_id = school.ask(NORMAL).json()["id"]

@@ -14,9 +14,9 @@ from rest_framework.test import APIClient
 
 from integrations.contracts import clock as hub_clock
 from integrations.models import Config, IdempotencyRecord, Tenant
-from integrations.secrets import open_sealed
 from integrations.runtime import idempotency
 from integrations.runtime.worker import claim_and_run
+from integrations.secrets import open_sealed
 from integrations.simulators import running_simulators
 from payments.models import Operation, Payment
 from payments.services import start

@@ -11,6 +11,7 @@ from django.urls import path, re_path
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import status
+from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -189,6 +190,10 @@ class TimelineView(PaymentBase):
 
 
 class ReceiptView(PaymentBase):
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[JSONRenderer, str]:
+        """Pages and PDFs are made here, whatever the caller says to accept; only errors go through a renderer."""
+        return JSONRenderer(), JSONRenderer.media_type
+
     @extend_schema(
         parameters=[OpenApiParameter("as", str, enum=["html", "pdf"], description="html unless said otherwise.")],
         responses={(200, "text/html"): OpenApiTypes.STR, (200, "application/pdf"): OpenApiTypes.BINARY},

@@ -76,7 +76,7 @@ class SchoolFee:
             account = config["values"]["username"]
             wanted = {"dlr_url": urls["dlr"]["url"]}
             self.simulator.send("PUT", f"/control/{slug}/accounts/{account}", body=wanted)
-            done.append(f"{slug}: {wanted['dlr_url']}")
+            done.append(f"{slug} account {account}")
         if not done:
             raise StepFailedError("the school has no active SMS config in the simulator environment")
         return done

@@ -49,7 +49,7 @@ def test_a_fee_is_asked_for_confirmed_receipted_and_reported(school: School, unt
     school.enter_pin(MSISDN)
     payment = until(lambda: school.payment(body["id"]) if school.payment(body["id"]).status == "succeeded" else None)
     until(lambda: school.inbox("+254712345678"))
-    until(lambda: school.sink())
+    until(school.sink)
     until(lambda: any(entry.kind == "sms" and entry.status == "delivered" for entry in school.timeline(payment.pk)))
 
     assert (payment.amount_captured, payment.amount_refunded, payment.currency) == (150_000, 0, "KES")
@@ -67,6 +67,11 @@ def test_a_fee_is_asked_for_confirmed_receipted_and_reported(school: School, unt
     kinds = {entry.kind for entry in school.timeline(payment.pk)}
     assert {"ledger", "call", "webhook", "sms", "delivery"} <= kinds
     assert len(school.seen("stk_push")) == 1
+    page = school.api.get(f"/api/v1/payments/{payment.pk}/receipt")
+    pdf = school.api.get(f"/api/v1/payments/{payment.pk}/receipt", HTTP_ACCEPT="application/pdf")
+    assert (page.status_code, page["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert payment.receipt_number in page.content.decode()
+    assert (pdf.status_code, pdf["Content-Type"], pdf.content[:5]) == (200, "application/pdf", b"%PDF-")
 
 
 # number's tail -> (final status, failure code or None)

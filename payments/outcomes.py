@@ -85,6 +85,8 @@ def _succeed(payment: Payment, report: Report) -> None:
     asked = Money(payment.amount, payment.currency)
     if report.money is not None:
         payment.reported_amount, payment.reported_currency = report.money.minor_units, report.money.currency
+    if _booked_elsewhere(payment, report):
+        return
     if payment.status == Status.SUCCEEDED:
         _second_success(payment, report, asked)
         return
@@ -99,6 +101,26 @@ def _succeed(payment: Payment, report: Report) -> None:
         payment.save()  # a person has to settle it: two reports contradict each other
         return
     move(payment, Status.SUCCEEDED, actor=report.actor, reason=report.reason)
+
+
+def _booked_elsewhere(payment: Payment, report: Report) -> bool:
+    """Return whether the receipt is another payment's already: the same money must not be booked twice; a person decides."""
+    if not report.receipt or payment.receipt:
+        return False
+    other = Payment.objects.filter(provider=payment.provider, receipt=report.receipt).exclude(pk=payment.pk).first()
+    if other is None:
+        return False
+    reason = f"Receipt {report.receipt} is booked already, as {other.pk}"
+    if payment.status == Status.CONFLICTED or not move(payment, Status.CONFLICTED, actor=report.actor, reason=reason):
+        payment.save()
+        raise_alert(
+            tenant_id=payment.tenant_id,
+            kind="payment_report_mismatch",
+            subject=payment.pk,
+            message=reason,
+            level=Alert.Level.CRITICAL.value,
+        )
+    return True
 
 
 def _second_success(payment: Payment, report: Report, asked: Money) -> None:

@@ -163,7 +163,6 @@ class Demo:
         pages = [
             ("admin", f"{hub}/admin/"),
             ("API documentation", f"{hub}/api/docs (Redoc: {hub}/api/redoc)"),
-            ("staff console", f"{hub}/staff/"),
             ("phone", f"{simulator}/phone"),
             ("simulators' control page", f"{simulator}/"),
             ("the school's own system", f"{simulator}/sink/school"),

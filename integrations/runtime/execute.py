@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,7 +18,7 @@ from integrations.oauth_client.tokens import CallTokens, StoredTokens
 from integrations.registry import build_adapter, get_provider
 from integrations.runtime import breaker, rate_limit
 from integrations.runtime.jobs import Call
-from integrations.runtime.recorder import CallRecorder
+from integrations.runtime.recorder import CallRecorder, best_effort
 from integrations.runtime.resolve import resolve
 
 logger = structlog.get_logger(__name__)
@@ -62,15 +63,15 @@ def execute(
             error.provider = error.provider or view.provider
             error.message = mask.text(error.message)
             error.args = (error.message,)
-            breaker.record(view, error)
+            best_effort(partial(breaker.record, view, error), "breaker_not_told")
             recorder.judged(ok=False, external_reference="", detail=error.message)
             raise
         except WireError as error:
             failure = effect.failure(f"The provider's answer could not be read: {error}.", view.provider)
-            breaker.record(view, failure)
+            best_effort(partial(breaker.record, view, failure), "breaker_not_told")
             recorder.judged(ok=False, external_reference="", detail=failure.message)
             raise failure from error
-    breaker.record(view, None)
+    best_effort(partial(breaker.record, view, None), "breaker_not_told")
     recorder.judged(ok=True, external_reference=str(getattr(result, "provider_ref", "") or ""), detail="")
     return result
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import structlog
-from django.db import DatabaseError
+from django.db import Error as DatabaseError  # InterfaceError, of a connection that is gone, is no django DatabaseError
+from django.db import connection
 
 from integrations.contracts.adapter import ConfigView
 from integrations.http.client import Exchange
@@ -11,6 +15,23 @@ from integrations.models import CallLog, Direction, LogStatus
 from integrations.runtime.jobs import Call
 
 logger = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+def best_effort(work: Callable[[], T], complaint: str) -> T | None:
+    """Do bookkeeping beside a call; where the database fails, log `complaint` and return None.
+
+    A connection that died during the call (the server was restarted) is replaced, and the work tried once more: an answer in
+    hand must not be lost for the sake of its record.
+    """
+    for last in (False, True):
+        try:
+            return work()
+        except DatabaseError as error:
+            connection.close_if_unusable_or_obsolete()
+            if last:
+                logger.warning(complaint, error=type(error).__name__)
+    return None
 
 
 class CallRecorder:
@@ -25,8 +46,8 @@ class CallRecorder:
 
     def started(self, exchange: Exchange) -> None:
         context = structlog.contextvars.get_contextvars()
-        try:
-            row = CallLog.unscoped.create(
+        row = best_effort(
+            lambda: CallLog.unscoped.create(
                 tenant_id=self._tenant_id,
                 direction=Direction.OUTBOUND,
                 provider=self._view.provider,
@@ -42,9 +63,10 @@ class CallRecorder:
                 external_reference=self._call.external_reference[:200],
                 request_id=str(context.get("request_id", ""))[:64],
                 item_id=self._item_id,
-            )
-        except DatabaseError as error:
-            logger.warning("call_not_logged", operation=exchange.operation, error=type(error).__name__)
+            ),
+            "call_not_logged",
+        )
+        if row is None:
             return
         exchange.log_id = row.pk
         self.log_ids.append(row.pk)
@@ -66,17 +88,18 @@ class CallRecorder:
         )
         if exchange.log_id is None:
             return
-        try:
-            CallLog.unscoped.filter(pk=exchange.log_id).update(
+        row = CallLog.unscoped.filter(pk=exchange.log_id)
+        best_effort(
+            lambda: row.update(
                 status=status,
                 status_code=exchange.status_code,
                 response_headers=exchange.response_headers,
                 response_body=exchange.response_body.replace("\x00", ""),
                 error=exchange.error,
                 duration_ms=exchange.duration_ms,
-            )
-        except DatabaseError as error:
-            logger.warning("answer_not_logged", operation=exchange.operation, error=type(error).__name__)
+            ),
+            "answer_not_logged",
+        )
 
     def judged(self, *, ok: bool, external_reference: str, detail: str) -> None:
         """Note what the adapter made of the last answer: a provider may refuse with status 200."""
@@ -87,10 +110,11 @@ class CallRecorder:
             changes["external_reference"] = external_reference[:200]
         if not ok:
             changes["error"] = detail
-        try:
-            last = CallLog.unscoped.filter(pk=self.log_ids[-1])
+        last = CallLog.unscoped.filter(pk=self.log_ids[-1])
+
+        def write() -> None:
             last.update(**changes)
             if not ok:
                 last.filter(status=LogStatus.SUCCESS).update(status=LogStatus.FAILED)
-        except DatabaseError as error:
-            logger.warning("verdict_not_logged", error=type(error).__name__)
+
+        best_effort(write, "verdict_not_logged")

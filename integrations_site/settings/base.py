@@ -201,6 +201,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "GET_LIB_DOC_EXCLUDES": "integrations.tenancy.schema.classes_without_docs",
     "PREPROCESSING_HOOKS": ["integrations.tenancy.schema.canonical_routes_only"],
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     # Choices are written where they are used: names for them would have to be kept by hand.

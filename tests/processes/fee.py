@@ -82,7 +82,7 @@ class Fee:
 
     def enter_pin(self) -> None:
         """Answer the one prompt, as soon as it is there."""
-        prompts = wait_for(self.prompts, f"the prompt on {self.phone}", 60)
+        prompts = wait_for(self.prompts, f"the prompt on {self.phone}")
         assert len(prompts) == 1
         self.stack.control("POST", f"phone/prompts/{prompts[0]['id']}", json={"action": "pin", "pin": "1234"})
 

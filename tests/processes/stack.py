@@ -253,6 +253,12 @@ class Stack:
         process.send_signal(signal.SIGKILL)
         return doomed
 
+    def kill_manager(self) -> None:
+        """kill -9 of the one who watches all others; `up()` starts the next."""
+        assert self._manager is not None
+        self._manager.kill()
+        self._manager.wait()
+
     def whole(self) -> bool:
         """Tell whether every process is there and at work, and nobody else."""
         try:

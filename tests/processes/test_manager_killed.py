@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -25,10 +24,10 @@ def test_the_next_manager_adopts_the_database_and_finishes_the_work(stack: Stack
     fee.ask()
     wait_for(fee.prompts, "the prompt", 20)
     database = stack.find("database")
-    family = [stack.manager, *(each for each in stack.children())]
+    family = stack.children()
     assert stack.strays() == []
 
-    stack.manager.send_signal(signal.SIGKILL)
+    stack.kill_manager()
 
     wait_for(lambda: not any(lives(each) for each in family), "the end of the manager's family", 10)
     assert [each.name() for each in stack.everything() if each.name() != "postgres"] == []

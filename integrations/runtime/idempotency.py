@@ -19,7 +19,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from integrations.contracts import clock
 from integrations.models import IdempotencyRecord
-from integrations.secrets import open_sealed, seal
+from integrations.secrets import SecretUnreadable, open_sealed, seal
 from integrations.tenancy.views import tenant_of
 
 KEPT = timedelta(hours=24)
@@ -117,18 +117,23 @@ def _begin(request: Request, key: str) -> tuple[IdempotencyRecord | None, Respon
         if record.fingerprint != fingerprint:
             raise KeyReused
         if record.status_code is not None:
-            answer = Response(
-                open_sealed(tenant_id, record.sealed_response),
-                status=record.status_code,
-                headers={"Idempotent-Replayed": "true"},
-            )
-            return None, answer
+            return None, _stored(record)
         if record.lease is not None and record.lease_until > now:
             raise StillRunning
         # The first request died: take its place, and with it what it had made already.
         record.lease, record.lease_until = lease, now + LEASE
         record.save(update_fields=["lease", "lease_until"])
         return record, None
+
+
+def _stored(record: IdempotencyRecord) -> Response:
+    """Return the stored answer; raise `KeyReused` where its key has left the keyring: the request is not made again."""
+    assert record.status_code is not None  # noqa: S101 tells the type checker what the caller knows
+    try:
+        data = open_sealed(record.tenant_id, record.sealed_response)
+    except SecretUnreadable as error:
+        raise KeyReused("This Idempotency-Key was answered before; the stored answer can't be read any more.") from error
+    return Response(data, status=record.status_code, headers={"Idempotent-Replayed": "true"})
 
 
 def _end(record: IdempotencyRecord, response: Response) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import IntegrityError, connection, transaction
 from django.db.models import QuerySet
 
 from integrations.contracts import clock
@@ -36,12 +36,6 @@ def enqueue(
     holds ids, never a secret. Nothing is called after `not_after`.
     """
     job = jobs.get(kind)
-    if key:
-        existing: QueueItem | None = QueueItem.unscoped.filter(
-            tenant_id=tenant_id, kind=kind, key=key, state__in=[QueueState.PENDING, QueueState.PROCESSING]
-        ).first()
-        if existing is not None:
-            return existing
     item = QueueItem(
         tenant_id=tenant_id,
         kind=kind,
@@ -55,17 +49,26 @@ def enqueue(
         priority=priority,
         max_attempts=max_attempts or job.max_attempts,
     )
-    if key:
-        created = QueueItem.unscoped.bulk_create([item], ignore_conflicts=True)
-        open_items = QueueItem.unscoped.filter(
-            tenant_id=tenant_id, kind=kind, key=key, state__in=[QueueState.PENDING, QueueState.PROCESSING]
-        )
-        item = open_items.first() or created[0]
-    else:
-        item.save(force_insert=True)
+    # The open item that stands in the way may end between our insert and our look: then there is room for ours.
+    while not _added(item):
+        existing = open_twins(item).first()
+        if existing is not None:
+            return existing
     if item.due_at <= clock.now():
         nudge()
     return item
+
+
+def _added(item: QueueItem) -> bool:
+    """Insert the item; False, with the transaction unharmed, where an open one has its key."""
+    try:
+        with transaction.atomic():
+            item.save(force_insert=True)
+    except IntegrityError:
+        if not item.key:
+            raise
+        return False
+    return True
 
 
 def nudge() -> None:

@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 FIRST_BACKOFF = 5.0
 LONGEST_BACKOFF = 3600.0
+LONGEST_WAIT = 86_400.0  # however long a provider asks us to stay away
 DATABASE_PATIENCE = 60.0
 BROKEN_RECOVERY_PAUSE = timedelta(minutes=1)
 
@@ -242,7 +243,7 @@ def _wait(item: QueueItem, error: ProviderError) -> float | None:
     """Return the seconds to the next try, None where there is to be none."""
     if not error.retryable or item.attempts >= item.max_attempts:
         return None
-    wait = error.retry_after if error.retry_after is not None else backoff(max(1, item.attempts))
+    wait = min(error.retry_after, LONGEST_WAIT) if error.retry_after is not None else backoff(max(1, item.attempts))
     if item.not_after is not None and clock.now() + timedelta(seconds=wait) > item.not_after:
         return None
     return wait

@@ -16,7 +16,7 @@ from integrations.contracts import clock as hub_clock
 from integrations.models import Config, IdempotencyRecord, Tenant
 from integrations.runtime import idempotency
 from integrations.runtime.worker import claim_and_run
-from integrations.secrets import open_sealed
+from integrations.secrets import generate_key, open_sealed
 from integrations.simulators import running_simulators
 from payments.models import Operation, Payment
 from payments.services import start
@@ -282,3 +282,14 @@ def test_the_stored_answer_is_sealed(mpesa: Config, admin_api: APIClient) -> Non
     record = IdempotencyRecord.unscoped.get()
     assert open_sealed(record.tenant_id, record.sealed_response) == json.loads(first.content)
     assert first.json()["id"] not in record.sealed_response
+
+
+def test_an_answer_that_can_not_be_read_any_more_is_not_made_anew(mpesa: Config, admin_api: APIClient, settings: Any) -> None:
+    first = post(admin_api)
+    settings.ENCRYPTION_KEYS = generate_key("t2")
+
+    again = post(admin_api)
+
+    assert (first.status_code, again.status_code) == (201, 422)
+    assert again.json()["errors"][0]["code"] == "idempotency_key_reused"
+    assert Payment.unscoped.count() == 1

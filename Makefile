@@ -35,5 +35,5 @@ check: venv-dev
 
 # Pin again what requirements*.in ask for (needs `uv`).
 requirements:
-	uv pip compile --universal --python-version 3.11 --no-emit-index-url --generate-hashes requirements.in -o requirements.txt
-	uv pip compile --universal --python-version 3.11 --no-emit-index-url --generate-hashes requirements-dev.in -o requirements-dev.txt
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" uv pip compile --universal --python-version 3.11 --generate-hashes requirements.in -o requirements.txt
+	UV_CUSTOM_COMPILE_COMMAND="make requirements" uv pip compile --universal --python-version 3.11 --generate-hashes requirements-dev.in -o requirements-dev.txt

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ def on_reply(name: str) -> Callable[[F], F]:
     return _marked("on_reply", name)
 
 
-class Simulator:
+class Simulator(ABC):
     """A fake of one provider's API. `title` is for people; `secret_fields` are request fields masked in the request log."""
 
     slug: ClassVar[str] = ""
@@ -114,9 +115,9 @@ class Simulator:
     # --- what a provider's simulator overrides
 
     @classmethod
+    @abstractmethod
     def demo_accounts(cls, state_dir: Path) -> list[DemoAccount]:
         """Return the accounts that exist at this provider; the same for all processes that use this state folder."""
-        raise NotImplementedError
 
     def parts(self) -> list[Part]:
         """Return the objects that hold further marked methods; called once, before the routes are collected."""

@@ -136,6 +136,16 @@ class Fee:
         events: list[dict[str, Any]] = self.stack.control("GET", f"sink/{SINK}")
         return [each for each in events if each["json"]["data"]["object"]["id"] == payment_id]
 
+    def deliveries(self) -> list[str]:
+        """How each try to deliver the event ended: '' for well, else the class of the error; oldest first."""
+        found = self.stack.rows(
+            "SELECT t.error_class FROM webhooks_outbound_deliveryattempt t"
+            " JOIN webhooks_outbound_delivery d ON d.id = t.delivery_id JOIN webhooks_outbound_event e ON e.id = d.event_id"
+            " WHERE e.object_id = %s ORDER BY t.number",
+            self.payment()["id"],
+        )
+        return [row["error_class"] for row in found]
+
     def ended(self) -> bool:
         """Paid, and school and parent told."""
         try:

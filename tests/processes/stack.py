@@ -76,6 +76,7 @@ class Stack:
         for name in ("SIMULATOR_STATE_DIR", "PYTEST_CURRENT_TEST"):
             self.environment.pop(name, None)
         self.key = ""
+        self.killed_at = 0.0  # of the monotonic clock
         self._http = requests.Session()
         self._http.trust_env = False
         self._manager: subprocess.Popen[bytes] | None = None
@@ -250,6 +251,7 @@ class Stack:
         """kill -9 of the process in `role` (or of this one, who plays it); returns all who must be gone then."""
         process = process or self.find(role)
         doomed = self.doomed_with(role, process)
+        self.killed_at = time.monotonic()
         process.send_signal(signal.SIGKILL)
         return doomed
 

@@ -30,6 +30,9 @@ ROLES = [
     "database",
 ]
 MOMENTS = ["idle", "during the call", "prompt waiting", "receipt on its way"]
+# Their death takes the process along that was sending the SMS, or the one that was to answer. With the database it depends
+# on who is faster: the answer, or the supervisor who replaces the cluster.
+SMS_CUT_OFF = {*ROLES} - {"web master", "web worker", "database"}
 LIMIT = 90.0
 HANG = 3.0
 ASKED: list[Fee] = []
@@ -96,16 +99,14 @@ def gone(doomed: list[psutil.Process], seconds: float = 30.0) -> None:
 def test_the_hub_recovers_and_pays_once(stack: Stack, role: str, moment: str, note_time: Any) -> None:
     fee = Fee(stack)
     ASKED.append(fee)
-    killed_at = time.monotonic()
-
     doomed = SCENES[moment](stack, role, fee)
     fee.wait_until_ended(LIMIT)
     gone(doomed)
     wait_for(stack.whole, "the hub to be whole again", LIMIT)
-    taken = time.monotonic() - killed_at
+    taken = time.monotonic() - stack.killed_at
 
     duplicates = fee.assert_done_once()
-    assert duplicates == 0, "no delivery was in flight, so none may come twice"
+    assert duplicates <= fee.deliveries().count("lost"), "only a delivery that was cut off may come twice"
     push = fee.effect("payment.authorize")
     payment = fee.payment()
     if moment == "during the call" and role in {"web master", "web worker", "simulators"}:
@@ -115,6 +116,11 @@ def test_the_hub_recovers_and_pays_once(stack: Stack, role: str, moment: str, no
         assert push["state"] == "succeeded"
     learned = "callback" if payment["receipt"] else "callback lost, learned by asking"
     text = fee.effect("sms.send")
+    if moment == "receipt on its way" and role in SMS_CUT_OFF:
+        assert text["state"] == "unknown", "its answer never came; the delivery report told that it was sent"
+    elif moment == "receipt on its way" and role != "database":
+        assert text["state"] == "succeeded"
+    assert text["item_state"] == "completed"
     note_time(f"{moment}: {role}", taken, f"{learned}; SMS call {text['state']}, item {text['item_state']}")
     assert taken < LIMIT
 
@@ -165,18 +171,11 @@ def test_a_delivery_cut_off_in_flight_comes_again_under_the_same_id(stack: Stack
         doomed = stack.kill("delivery worker")
     finally:
         stack.control("PUT", "sink/school", json={"delay": 0})
-    begun = time.monotonic()
     gone(doomed)
     wait_for(lambda: len(fee.received()) > 1, "the event to come again", 120)
-    note_time("during the delivery: delivery worker", time.monotonic() - begun, "delivered again under the same id")
+    note_time("during the delivery: delivery worker", time.monotonic() - stack.killed_at, "delivered again under the same id")
     fee.wait_until_ended()
     wait_for(stack.whole, "the hub to be whole again")
 
     assert fee.assert_done_once() == 1
-    tries = stack.rows(
-        "SELECT t.number, t.error_class FROM webhooks_outbound_deliveryattempt t"
-        " JOIN webhooks_outbound_delivery d ON d.id = t.delivery_id JOIN webhooks_outbound_event e ON e.id = d.event_id"
-        " WHERE e.object_id = %s ORDER BY t.number",
-        fee.payment()["id"],
-    )
-    assert [(row["number"], row["error_class"]) for row in tries] == [(1, "lost"), (2, "")]
+    assert fee.deliveries() == ["lost", ""]

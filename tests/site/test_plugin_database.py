@@ -35,9 +35,16 @@ def start_run(tmp_path: Path, *, sleep: int, workers: int = 0) -> tuple[subproce
     environment = {
         name: value for name, value in os.environ.items() if name not in hidden and not name.startswith("PYTEST_XDIST")
     }
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:django", "-p", "no:cacheprovider"]
+    # A shell that runs this suite in the background makes it, and all it starts, deaf to SIGINT: listen again.
+    listening = "import pytest, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(pytest.main())"
+    command = [sys.executable, "-c", listening, "-q", "-p", "no:django", "-p", "no:cacheprovider"]
     command += ["-p", "tests.plugin_database", "-n", str(workers), str(tmp_path)]
-    run = subprocess.Popen(command, cwd=tmp_path, env={**environment, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.DEVNULL,
+    )
     return run, note
 
 
@@ -62,5 +69,8 @@ def test_the_server_is_gone_after_an_interrupted_run(tmp_path: Path, number: sig
     pid, folder = server_of(note)
     assert psutil.Process(pid).name().startswith("postgres")
     run.send_signal(number)
-    assert run.wait(timeout=60) != 0
+    try:
+        assert run.wait(timeout=60) != 0
+    finally:
+        run.kill()
     wait_until(lambda: not alive(pid) and not folder.exists(), seconds=30)

@@ -16,6 +16,7 @@ from integrations.contracts.inbound import (
     ValidationAsked,
 )
 from integrations.contracts.payment import (
+    ALREADY_REFUNDED,
     Failure,
     IncomingPayment,
     PaymentState,
@@ -204,8 +205,7 @@ def on_refund_reported(event: RefundReported) -> None:
     refund = Operation.objects.filter(pk=refund_id, kind=OperationKind.REFUND).first()
     if refund is None:
         raise Unmatched(f"no refund with {event.provider_ref!r}")
-    if event.trust is not Trust.HINT and event.state is RefundState.UNKNOWN and event.failure is not None:
-        # The gateway answered, and the answer does not say whether this refund of ours moved money: asking again won't.
+    if event.trust is not Trust.HINT and event.failure is not None and event.failure.code == ALREADY_REFUNDED:
         refund = Operation.objects.select_for_update().get(pk=refund.pk)
         if refund.status in (OperationStatus.PENDING, OperationStatus.UNKNOWN):
             review_refund(refund, event.failure.message)

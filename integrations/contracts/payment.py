@@ -153,6 +153,10 @@ class RefundRequest:
     provider_ref: str = ""
 
 
+ALREADY_REFUNDED = "already_refunded"
+"""Failure code beside UNKNOWN: money did go back, and only a person can see by which request; asking again won't tell."""
+
+
 class RefundState(StrEnum):
     PROCESSING = "processing"
     SUCCEEDED = "succeeded"

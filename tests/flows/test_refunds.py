@@ -92,6 +92,20 @@ def test_a_reversal_whose_result_was_lost_is_asked_about(school: School, until: 
     assert len(school.seen("reversal")) == 1
 
 
+def test_a_reversal_of_which_only_the_timeout_is_told_is_asked_about(school: School, until: Until, clock: MovableClock) -> None:
+    payment = paid(school, until, "032")
+    refund(school, payment)
+
+    def moved_on() -> bool:
+        clock.advance(minutes=1)
+        work_off()
+        return bool(shown(school, payment)["amount_refunded"] == 150_000)
+
+    until(moved_on)
+    assert refund_events(school) == ["payment.refunded"]
+    assert len(school.seen("reversal")) == 1
+
+
 def test_no_more_is_refunded_than_came_in(school: School, until: Until) -> None:
     payment = paid(school, until)
 

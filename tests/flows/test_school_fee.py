@@ -87,7 +87,10 @@ OUTCOMES = {
     "010": ("succeeded", None),
     "014": ("failed", "payer_locked"),
     "015": ("failed", "provider_busy"),
+    "016": ("failed", "provider_error"),
     "017": ("expired", "payment_expired"),
+    "018": ("failed", "prompt_not_sent"),
+    "019": ("failed", "prompt_not_sent"),
     "020": ("succeeded", None),
 }
 
@@ -172,6 +175,73 @@ def test_a_push_that_was_certainly_not_accepted_is_tried_again_within_its_time(
 
     assert len(school.seen("stk_push")) == 1
     assert len(school.prompts(MSISDN)) == 1
+
+
+@pytest.mark.parametrize("tail", ["011", "012", "013"])
+def test_a_push_that_is_refused_again_and_again_fails_when_its_time_is_over(
+    school: School, clock: MovableClock, tail: str
+) -> None:
+    payment_id = school.ask(number(tail)).json()["id"]
+    assert school.payment(payment_id).status == "processing"
+
+    for _ in range(6):
+        clock.advance(30)
+        work_off()
+
+    payment = school.payment(payment_id)
+    assert payment.status == "failed"
+    assert payment.failure["code"] in {"provider_rate_limited", "provider_unavailable", "expired"}
+    assert school.prompts("254712345" + tail) == []
+    assert events(school) == ["payment.failed"]
+    assert Alert.objects.filter(tenant=school.tenant, kind="queue_item_failed").count() == 1
+
+
+def test_a_result_that_nobody_documented_is_unknown_until_a_person_looks(
+    school: School, until: Until, clock: MovableClock
+) -> None:
+    payment_id = school.ask(number("022")).json()["id"]
+    until(lambda: school.payment(payment_id).status == "unknown")
+
+    for _ in range(8):
+        clock.advance(minutes=20)
+        work_off()
+
+    payment = school.payment(payment_id)
+    assert (payment.status, payment.amount_captured) == ("needs_review", 0)
+    assert events(school) == ["payment.needs_review"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "fault", "more"),
+    [
+        ("stk_push", "delay", {"seconds": 0.5}),
+        ("stk_callback", "duplicate_callback", {}),
+        ("stk_callback", "delay_callback", {"seconds": 1.0}),
+        ("stk_callback", "early_callback", {}),
+    ],
+)
+def test_a_fault_of_the_control_page_changes_nothing_in_the_end(
+    school: School, until: Until, operation: str, fault: str, more: dict[str, Any]
+) -> None:
+    school.fault("mpesa", operation, fault, **more)
+
+    payment_id = school.ask(number("001")).json()["id"]
+    payment = until(lambda: found if (found := school.payment(payment_id)).status == "succeeded" else None)
+    until(lambda: not QueueItem.unscoped.filter(kind="webhook.process", state="pending").exists())
+
+    assert payment.amount_captured == 150_000
+    assert events(school) == ["payment.completed"]
+    assert (len(school.payments()), len(school.seen("stk_push"))) == (1, 1)
+
+
+def test_a_wrong_amount_set_on_the_control_page_is_a_conflict(school: School, until: Until) -> None:
+    school.fault("mpesa", "stk_callback", "wrong_amount")
+
+    payment_id = school.ask(number("001")).json()["id"]
+    payment = until(lambda: found if (found := school.payment(payment_id)).status == "conflicted" else None)
+
+    assert (payment.amount_captured, payment.reported_amount) == (0, 149_900)
+    assert events(school) == ["payment.conflicted"]
 
 
 def test_no_prompt_long_after_the_click(school: School, clock: MovableClock) -> None:

@@ -7,7 +7,7 @@ ResultDesc varies for one code: nothing here looks at it.
 
 from __future__ import annotations
 
-from integrations.contracts.payment import Failure, PaymentState, RefundState
+from integrations.contracts.payment import ALREADY_REFUNDED, Failure, PaymentState, RefundState
 
 PAID = "0"
 STILL_RUNNING = "4999"
@@ -98,7 +98,7 @@ def refund_outcome(code: str) -> tuple[RefundState, Failure | None]:
         return RefundState.SUCCEEDED, None
     if code == ALREADY_REVERSED:
         return RefundState.UNKNOWN, Failure(
-            code="already_reversed",
+            code=ALREADY_REFUNDED,
             message="M-Pesa says that this receipt is reversed already: check by which request.",
             provider_code=code,
         )

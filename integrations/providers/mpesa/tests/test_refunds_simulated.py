@@ -55,7 +55,7 @@ def test_a_reversal_gives_the_money_back_once(school: Hub, studio: Hub) -> None:
         hub.adapter().refund(request)
         again = hub.events("r", "refund:re_1", count=2)[1]
         assert isinstance(again, RefundReported)
-        assert (again.state, again.failure and again.failure.code) == (RefundState.UNKNOWN, "already_reversed")
+        assert (again.state, again.failure and again.failure.code) == (RefundState.UNKNOWN, "already_refunded")
         hub.adapter().receipt_status(ReceiptQuery(done.receipt, hub.base))
         (of_reversal,) = hub.events("s", "receipt:pay_1")
         assert isinstance(of_reversal, ReceiptReported)

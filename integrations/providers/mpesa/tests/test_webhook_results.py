@@ -52,7 +52,7 @@ def test_reversal_done() -> None:
         (2001, RefundState.FAILED, "credentials_refused"),
         (8006, RefundState.FAILED, "credentials_locked"),
         ("R000002", RefundState.FAILED, "receipt_not_found"),
-        ("R000001", RefundState.UNKNOWN, "already_reversed"),
+        ("R000001", RefundState.UNKNOWN, "already_refunded"),
         (15, RefundState.UNKNOWN, "unknown_result"),
         ("X77", RefundState.UNKNOWN, "unknown_result"),
     ],

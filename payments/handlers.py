@@ -29,6 +29,7 @@ from integrations.runtime.jobs import RetryLater
 from integrations.runtime.queue import enqueue
 from payments.models import Operation, OperationKind, OperationStatus, Payment, Status
 from payments.outcomes import Report, apply_report, book_incoming, find_reference, schedule_poll
+from payments.references import open_path
 from payments.refunds import apply_refund, review_refund
 from payments.transitions import is_open
 
@@ -152,15 +153,7 @@ def _attach(payment: Payment, incoming: IncomingPayment, event: MoneyReceived) -
 
 def _verify(payment: Payment) -> None:
     operation = payment.operations.get(kind=OperationKind.INCOMING)
-    ExternalReference.objects.create(
-        tenant_id=payment.tenant_id,
-        provider=payment.provider,
-        kind="hook_token",
-        external_id=operation.hook_token,
-        config_id=payment.config_id,
-        object_type="receipt",
-        object_id=payment.pk,
-    )
+    open_path(payment, token=operation.hook_token, object_type="receipt", object_id=payment.pk)
     enqueue(
         tenant_id=payment.tenant_id,
         kind="payment.verify_incoming",

@@ -11,12 +11,13 @@ from integrations.contracts import clock
 from integrations.contracts.ids import new_id, new_token
 from integrations.contracts.money import Money
 from integrations.contracts.payment import Failure, IncomingPayment, MethodType, PaymentResult, PaymentState
-from integrations.models import Alert, Config, ExternalReference
+from integrations.models import Alert, Config
 from integrations.runtime.alerts import raise_alert
 from integrations.runtime.queue import enqueue
 from payments.gateway import gateway_class
 from payments.ledger import move, write_entry
 from payments.models import AllocationRule, Operation, OperationKind, OperationStatus, Origin, Payment, Status
+from payments.references import note_references
 from payments.transitions import is_open
 
 
@@ -241,16 +242,7 @@ def _note_references(payment: Payment, report: Report) -> None:
         payment.provider_ref = report.provider_ref
     if report.payer.startswith("+") and not payment.phone:
         payment.phone = report.payer
-    for kind, external_id in report.references:
-        ExternalReference.objects.get_or_create(
-            tenant_id=payment.tenant_id,
-            provider=payment.provider,
-            kind=kind,
-            external_id=external_id,
-            object_type="payment",
-            object_id=payment.pk,
-            defaults={"config_id": payment.config_id},
-        )
+    note_references(payment, report.references, object_type="payment", object_id=payment.pk)
 
 
 def _alert_foreign(payment: Payment, report: Report) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from integrations.contracts import clock
 from integrations.contracts.payment import RefundResult, RefundState
-from integrations.models import Alert, ExternalReference
+from integrations.models import Alert
 from integrations.runtime.alerts import raise_alert
 from payments.ledger import derive_totals, failure_form, publish, write_entry
 from payments.models import Operation, OperationStatus, Payment
+from payments.references import note_references
 
 _FINAL = frozenset({OperationStatus.SUCCEEDED, OperationStatus.FAILED})
 _TARGETS = {
@@ -25,16 +26,7 @@ def apply_refund(refund_id: str, result: RefundResult, *, actor: str, reason: st
     refund = Operation.objects.select_for_update().get(pk=refund_id)
     if result.provider_ref and not refund.provider_ref:
         refund.provider_ref = result.provider_ref
-    for kind, external_id in result.references:
-        ExternalReference.objects.get_or_create(
-            tenant_id=payment.tenant_id,
-            provider=payment.provider,
-            kind=kind,
-            external_id=external_id,
-            object_type="refund",
-            object_id=refund.pk,
-            defaults={"config_id": payment.config_id},
-        )
+    note_references(payment, result.references, object_type="refund", object_id=refund.pk)
     target = _TARGETS[result.state]
     if refund.status in _FINAL or (target == refund.status and not result.receipt):
         refund.save()

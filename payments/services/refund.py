@@ -9,13 +9,14 @@ from integrations.contracts import clock
 from integrations.contracts.errors import Conflict, InvalidRequest
 from integrations.contracts.ids import new_id, new_token
 from integrations.contracts.money import Money
-from integrations.models import ExternalReference, QueueItem, Tenant
+from integrations.models import QueueItem, Tenant
 from integrations.runtime import idempotency
 from integrations.runtime.queue import enqueue
 from integrations.runtime.worker import claim_and_run
 from payments.gateway import gateway_class
 from payments.ledger import write_entry
 from payments.models import Operation, OperationKind, OperationStatus, Payment, Status
+from payments.references import open_path
 from payments.services.start import HEAD_START
 
 
@@ -64,15 +65,7 @@ def _record(*, tenant: Tenant, payment_id: str, amount: int | None, reason: str,
         updated=now,
     )
     refund.save(force_insert=True)
-    ExternalReference.objects.create(
-        tenant=tenant,
-        provider=payment.provider,
-        kind="hook_token",
-        external_id=refund.hook_token,
-        config=payment.config,
-        object_type="refund",
-        object_id=refund.pk,
-    )
+    open_path(payment, token=refund.hook_token, object_type="refund", object_id=refund.pk)
     write_entry(
         payment,
         actor=actor,

@@ -13,13 +13,14 @@ from integrations.contracts.errors import InvalidRequest, ProviderError
 from integrations.contracts.ids import new_id, new_token
 from integrations.contracts.money import InvalidMoney, Money
 from integrations.contracts.payment import MethodType
-from integrations.models import Config, ExternalReference, QueueItem, Tenant
+from integrations.models import Config, QueueItem, Tenant
 from integrations.runtime import idempotency
 from integrations.runtime.queue import enqueue
 from integrations.runtime.worker import claim_and_run
 from payments.gateway import choose_config, gateway_class, payment_request
 from payments.ledger import write_entry
 from payments.models import Operation, OperationKind, Payment
+from payments.references import open_path
 
 # How long a worker leaves an interactive item to the request that made it; after that the request must have died.
 HEAD_START = timedelta(seconds=5)
@@ -109,15 +110,7 @@ def _record(payment: Payment, operation: Operation, config: Config, actor: str) 
     operation.idempotency_key = operation.pk
     operation.created = operation.updated = payment.created
     operation.save(force_insert=True)
-    ExternalReference.objects.create(
-        tenant_id=payment.tenant_id,
-        provider=payment.provider,
-        kind="hook_token",
-        external_id=payment.hook_token,
-        config=config,
-        object_type="payment",
-        object_id=payment.pk,
-    )
+    open_path(payment, token=payment.hook_token, object_type="payment", object_id=payment.pk)
     write_entry(payment, actor=actor, reason="payment asked for", from_status="", operation=operation, amount=payment.amount)
     idempotency.attach("payment", payment.pk)
     return enqueue(

@@ -13,8 +13,14 @@ from integrations.models import Config, QueueItem, Tenant
 from integrations.models import Provider as ProviderRow
 from integrations.runtime import jobs
 from integrations.runtime.queue import enqueue
+from tests.factories import MovableClock
 from tests.runtime.service import SLUG, Service, sample_provider
 from tests.runtime.support import SECRET, SampleJob, SampleLocalJob
+
+
+@pytest.fixture
+def standing_clock(clock: MovableClock) -> None:
+    """Everything happens at a time that the test sets."""
 
 
 @pytest.fixture

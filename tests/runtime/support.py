@@ -98,3 +98,9 @@ def together(count: int, function: Callable[[int], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
+
+
+def fresh(item: QueueItem) -> QueueItem:
+    """Return the item as the database has it now."""
+    found: QueueItem = QueueItem.unscoped.get(pk=item.pk)
+    return found

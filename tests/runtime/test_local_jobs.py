@@ -11,20 +11,10 @@ from integrations.models import Alert, QueueItem, QueueState, Tenant
 from integrations.runtime.jobs import RetryLater
 from integrations.runtime.worker import claim_and_run
 from tests.factories import MovableClock
-from tests.runtime.support import SampleLocalJob, told
+from tests.runtime.support import SampleLocalJob, fresh, told
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("standing_clock")]
 Add = Callable[..., QueueItem]
-
-
-@pytest.fixture(autouse=True)
-def _standing(clock: MovableClock) -> None:
-    """Everything here happens at a time that the test sets."""
-
-
-def fresh(item: QueueItem) -> QueueItem:
-    found: QueueItem = QueueItem.unscoped.get(pk=item.pk)
-    return found
 
 
 def test_local_job_and_its_item_commit_together(add: Add, tenant: Tenant) -> None:

@@ -18,20 +18,10 @@ from integrations.runtime.queue import release_dead, retry_item
 from integrations.runtime.worker import LeaseLost, claim, claim_one, recover_lapsed, run
 from tests.factories import MovableClock
 from tests.runtime.service import Service
-from tests.runtime.support import SampleJob, together, told
+from tests.runtime.support import SampleJob, fresh, together, told
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("standing_clock")]
 Add = Callable[..., QueueItem]
-
-
-@pytest.fixture(autouse=True)
-def _standing(clock: MovableClock) -> None:
-    """Everything here happens at a time that the test sets."""
-
-
-def fresh(item: QueueItem) -> QueueItem:
-    found: QueueItem = QueueItem.unscoped.get(pk=item.pk)
-    return found
 
 
 def taken(item: QueueItem, *, sending: bool) -> QueueItem:

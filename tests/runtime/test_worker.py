@@ -15,20 +15,10 @@ from integrations.runtime.worker import backoff, claim, claim_and_run, claim_one
 from tests.factories import MovableClock
 from tests.runtime.conftest import config_for
 from tests.runtime.service import Service
-from tests.runtime.support import SECRET, SampleJob, together, told
+from tests.runtime.support import SECRET, SampleJob, fresh, together, told
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("standing_clock")]
 Add = Callable[..., QueueItem]
-
-
-@pytest.fixture(autouse=True)
-def _standing(clock: MovableClock) -> None:
-    """Everything here happens at a time that the test sets."""
-
-
-def fresh(item: QueueItem) -> QueueItem:
-    found: QueueItem = QueueItem.unscoped.get(pk=item.pk)
-    return found
 
 
 def alerts(tenant: Tenant) -> list[str]:

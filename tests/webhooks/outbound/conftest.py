@@ -19,7 +19,7 @@ from integrations.contracts import clock
 from integrations.models import Tenant
 from webhooks.outbound import services
 from webhooks.outbound.engine import Engine, Limits
-from webhooks.outbound.models import Delivery, DeliveryState, Endpoint
+from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Endpoint
 from webhooks.outbound.sender import Timeouts
 
 FAST = Limits(poll=0.05, stop_check=0.02, stop_grace=0.2, timeouts=Timeouts(connect=2.0, total=5.0))
@@ -195,3 +195,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
 def make_due() -> None:
     """Let every pending delivery be due now, as if its time had come."""
     Delivery.unscoped.filter(state=DeliveryState.PENDING).update(due_at=clock.now())
+
+
+def only_delivery() -> Delivery:
+    """Return the one delivery there is."""
+    found: Delivery = Delivery.unscoped.get()
+    return found
+
+
+def all_attempts() -> list[DeliveryAttempt]:
+    """Return every attempt, by delivery and number."""
+    return list(DeliveryAttempt.unscoped.order_by("delivery_id", "number"))

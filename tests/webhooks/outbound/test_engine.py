@@ -16,25 +16,18 @@ from tests.webhooks.outbound.conftest import (
     Answer,
     MakeEndpoint,
     Receiver,
+    all_attempts,
     deliver,
     make_due,
+    only_delivery,
     publish,
     wait_until,
 )
 from webhooks.outbound.engine import Limits
-from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Endpoint, Event
+from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event
 from webhooks.outbound.sender import ErrorClass, Timeouts
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def _only() -> Delivery:
-    found: Delivery = Delivery.unscoped.get()
-    return found
-
-
-def _tries() -> list[DeliveryAttempt]:
-    return list(DeliveryAttempt.unscoped.order_by("delivery_id", "number"))
 
 
 def test_a_delivery_is_signed_sent_and_recorded(school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint) -> None:
@@ -50,12 +43,12 @@ def test_a_delivery_is_signed_sent_and_recorded(school: Tenant, receiver: Receiv
     assert "cookie" not in request.headers
     assert Webhook(secret).verify(request.body, request.headers)["data"] == {"object": {"id": "pay_1", "amount": 5}}
 
-    delivery = _only()
+    delivery = only_delivery()
     assert (delivery.state, delivery.attempts, delivery.fence) == (DeliveryState.DELIVERED, 1, 1)
     assert (delivery.last_status, delivery.last_error) == (200, "")
     assert (delivery.lease, delivery.lease_until) == (None, None)
     assert delivery.finished_at is not None
-    [attempt] = _tries()
+    [attempt] = all_attempts()
     assert (attempt.number, attempt.status_code, attempt.error_class, attempt.error) == (1, 200, "", "")
     assert (attempt.response_head, attempt.address) == ("ok", "127.0.0.1")
     assert attempt.tenant_id == school.pk
@@ -72,7 +65,7 @@ def test_a_failure_is_tried_again_signed_anew_with_the_same_id_and_bytes(
     Delivery.unscoped.update(due_at=first)
     with clock.stopped_at(first):
         deliver()
-    delivery = _only()
+    delivery = only_delivery()
     assert (delivery.state, delivery.attempts) == (DeliveryState.PENDING, 1)
     assert (delivery.last_status, delivery.last_error) == (500, "the endpoint answered 500")
     assert timedelta(seconds=5) <= delivery.due_at - first <= timedelta(seconds=5.5)
@@ -90,8 +83,8 @@ def test_a_failure_is_tried_again_signed_anew_with_the_same_id_and_bytes(
     assert one.headers["webhook-signature"] != two.headers["webhook-signature"]
     at = first + timedelta(seconds=6)
     assert two.headers["webhook-signature"] == Webhook(secret).sign(two.headers["webhook-id"], at, two.body.decode())
-    assert _only().state == DeliveryState.DELIVERED
-    assert [(t.number, t.status_code, t.error_class, t.response_head) for t in _tries()] == [
+    assert only_delivery().state == DeliveryState.DELIVERED
+    assert [(t.number, t.status_code, t.error_class, t.response_head) for t in all_attempts()] == [
         (1, 500, "http_status", "out of order"),
         (2, 200, "", "ok"),
     ]
@@ -104,10 +97,10 @@ def test_after_the_last_attempt_it_has_failed_and_says_so(
     receiver.answers["/hook"] = [Answer(503)]
     publish(school)
     for _ in range(12):
-        assert _only().state == DeliveryState.PENDING
+        assert only_delivery().state == DeliveryState.PENDING
         make_due()
         deliver()
-    delivery = _only()
+    delivery = only_delivery()
     assert (delivery.state, delivery.attempts, delivery.last_status) == (DeliveryState.FAILED, 12, 503)
     make_due()
     deliver()
@@ -123,7 +116,7 @@ def test_retry_after_is_honoured(school: Tenant, receiver: Receiver, make_endpoi
     now = clock.now()
     with clock.stopped_at(now):
         deliver()
-    assert timedelta(hours=1) <= _only().due_at - now <= timedelta(hours=1.1)
+    assert timedelta(hours=1) <= only_delivery().due_at - now <= timedelta(hours=1.1)
 
 
 def test_410_switches_the_endpoint_off_and_holds_the_rest(
@@ -140,7 +133,7 @@ def test_410_switches_the_endpoint_off_and_holds_the_rest(
     assert (endpoint.is_active, endpoint.disabled_reason) == (False, "it answered 410 Gone")
     states = dict(Delivery.unscoped.values_list("event__key", "state"))
     assert states == {"now": DeliveryState.FAILED, "later": DeliveryState.HELD}
-    assert [attempt.error_class for attempt in _tries()] == [ErrorClass.GONE]
+    assert [attempt.error_class for attempt in all_attempts()] == [ErrorClass.GONE]
     alert = Alert.objects.get()
     assert (alert.kind, alert.subject) == ("webhook_endpoint_disabled", endpoint.pk)
 
@@ -151,9 +144,9 @@ def test_a_redirect_is_not_followed(school: Tenant, receiver: Receiver, make_end
     publish(school)
     deliver()
     assert receiver.at("/elsewhere") == []
-    delivery = _only()
+    delivery = only_delivery()
     assert (delivery.state, delivery.last_status) == (DeliveryState.PENDING, 307)
-    assert _tries()[0].error_class == ErrorClass.REDIRECT
+    assert all_attempts()[0].error_class == ErrorClass.REDIRECT
 
 
 def test_a_slow_endpoint_times_out(school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint) -> None:
@@ -163,11 +156,11 @@ def test_a_slow_endpoint_times_out(school: Tenant, receiver: Receiver, make_endp
     publish(school)
     deliver(Limits(poll=0.05, stop_check=0.02, timeouts=Timeouts(connect=0.2, total=0.3)))
     hold.set()
-    [attempt] = _tries()
+    [attempt] = all_attempts()
     assert (attempt.error_class, attempt.error, attempt.status_code) == (ErrorClass.TIMEOUT, "no answer in time", None)
     assert attempt.duration_ms is not None
     assert 300 <= attempt.duration_ms < 3000
-    assert _only().state == DeliveryState.PENDING
+    assert only_delivery().state == DeliveryState.PENDING
 
 
 def test_a_body_that_stalls_after_200_was_delivered(school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint) -> None:
@@ -175,8 +168,8 @@ def test_a_body_that_stalls_after_200_was_delivered(school: Tenant, receiver: Re
     receiver.answers["/hook"] = [Answer(200, body=b"begun", stall=True)]
     publish(school)
     deliver(Limits(poll=0.05, stop_check=0.02, timeouts=Timeouts(connect=0.3, total=0.4)))
-    assert _only().state == DeliveryState.DELIVERED
-    assert _tries()[0].response_head == "begun\n[the body broke off: TimeoutError]"
+    assert only_delivery().state == DeliveryState.DELIVERED
+    assert all_attempts()[0].response_head == "begun\n[the body broke off: TimeoutError]"
 
 
 def test_an_endless_body_is_not_read_to_its_end(school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint) -> None:
@@ -184,8 +177,8 @@ def test_an_endless_body_is_not_read_to_its_end(school: Tenant, receiver: Receiv
     receiver.answers["/hook"] = [Answer(200, body=b"start", endless=True)]
     publish(school)
     deliver()
-    assert _only().state == DeliveryState.DELIVERED
-    head = _tries()[0].response_head
+    assert only_delivery().state == DeliveryState.DELIVERED
+    head = all_attempts()[0].response_head
     assert head.startswith("startxxx")
     assert head.endswith("\n[more than 64 kB: not read further]")
     assert len(head) == 2048 + len("\n[more than 64 kB: not read further]")
@@ -199,10 +192,10 @@ def test_a_refused_connection_is_recorded(school: Tenant, make_endpoint: MakeEnd
     make_endpoint(school, url=f"http://127.0.0.1:{port}/")
     publish(school)
     deliver()
-    [attempt] = _tries()
+    [attempt] = all_attempts()
     assert (attempt.error_class, attempt.error) == (ErrorClass.CONNECT, "no connection could be made")
     assert (attempt.status_code, attempt.address) == (None, "")
-    assert _only().state == DeliveryState.PENDING
+    assert only_delivery().state == DeliveryState.PENDING
 
 
 def test_a_forbidden_address_is_never_dialled(
@@ -215,7 +208,7 @@ def test_a_forbidden_address_is_never_dialled(
     deliver()
     assert receiver.requests == []
     assert list(Delivery.unscoped.values_list("state", "attempts")) == [(DeliveryState.FAILED, 1)] * 2
-    assert {attempt.error_class for attempt in _tries()} == {ErrorClass.BLOCKED}
+    assert {attempt.error_class for attempt in all_attempts()} == {ErrorClass.BLOCKED}
     assert Alert.objects.filter(kind="webhook_delivery_failed").count() == 2
 
 
@@ -227,7 +220,7 @@ def test_a_url_that_is_no_longer_allowed_is_not_called(
     publish(school)
     deliver()
     assert receiver.requests == []
-    [attempt] = _tries()
+    [attempt] = all_attempts()
     assert (attempt.error_class, attempt.error) == (ErrorClass.BLOCKED, "not sent: the URL must begin with https://")
 
 
@@ -236,7 +229,7 @@ def test_an_echoed_secret_is_masked(school: Tenant, receiver: Receiver, make_end
     receiver.answers["/hook"] = [Answer(400, echo=True)]
     publish(school)
     deliver()
-    head = _tries()[0].response_head
+    head = all_attempts()[0].response_head
     assert "canary-5f2c" not in head
     assert "'x-token': '••••'" in head
 
@@ -250,5 +243,5 @@ def test_an_unreadable_secret_is_a_failure_that_sends_nothing(
     publish(school)
     deliver()
     assert receiver.requests == []
-    assert _tries()[0].error_class == ErrorClass.SECRET
-    assert _only().state == DeliveryState.PENDING
+    assert all_attempts()[0].error_class == ErrorClass.SECRET
+    assert only_delivery().state == DeliveryState.PENDING

@@ -26,8 +26,10 @@ from tests.webhooks.outbound.conftest import (
     Answer,
     MakeEndpoint,
     Receiver,
+    all_attempts,
     deliver,
     nothing_left,
+    only_delivery,
     publish,
     wait_until,
 )
@@ -37,15 +39,6 @@ from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState
 from webhooks.outbound.sender import Claimed, ErrorClass, Outcome, Timeouts
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def _only() -> Delivery:
-    found: Delivery = Delivery.unscoped.get()
-    return found
-
-
-def _tries() -> list[DeliveryAttempt]:
-    return list(DeliveryAttempt.unscoped.order_by("delivery_id", "number"))
 
 
 def _ok(claimed: Any) -> Outcome:
@@ -65,13 +58,13 @@ def test_a_lapsed_lease_is_claimed_again_and_the_late_worker_is_fenced_off(schoo
         [second] = claims.claim(10, per_endpoint=8)
         assert (second.id, second.event_id, second.fence, second.number) == (first.id, first.event_id, 2, 2)
         claims.settle([_ok(first)])  # the first worker wakes up
-        delivery = _only()
+        delivery = only_delivery()
         assert (delivery.state, delivery.fence) == (DeliveryState.PENDING, 2)
         assert delivery.lease is not None
         claims.settle([_ok(second)])
         claims.settle([_ok(second)])  # twice is once
-    assert _only().state == DeliveryState.DELIVERED
-    lost, done = _tries()
+    assert only_delivery().state == DeliveryState.DELIVERED
+    lost, done = all_attempts()
     assert (lost.number, lost.error_class, lost.status_code, lost.started_at) == (1, ErrorClass.LOST, None, start)
     assert (done.number, done.error_class, done.status_code) == (2, "", 200)
 
@@ -85,9 +78,9 @@ def test_a_delivery_that_kills_each_worker_ends(school: Tenant, make_endpoint: M
             assert [claimed.number for claimed in claims.claim(10, per_endpoint=8)] == [number]
     with clock.stopped_at(now + timedelta(minutes=13)):
         assert claims.claim(10, per_endpoint=8) == []
-    delivery = _only()
+    delivery = only_delivery()
     assert (delivery.state, delivery.attempts, delivery.lease) == (DeliveryState.FAILED, 12, None)
-    assert [attempt.error_class for attempt in _tries()] == [ErrorClass.LOST] * 12
+    assert [attempt.error_class for attempt in all_attempts()] == [ErrorClass.LOST] * 12
     assert Alert.objects.get().kind == "webhook_delivery_failed"
 
 
@@ -144,8 +137,8 @@ def test_a_database_that_goes_away_for_a_moment_costs_no_second_request(
     deliver()
     assert failures == {"claim": 0, "settle": 0}
     assert len(receiver.requests) == 1
-    assert _only().state == DeliveryState.DELIVERED
-    assert [attempt.number for attempt in _tries()] == [1]
+    assert only_delivery().state == DeliveryState.DELIVERED
+    assert [attempt.number for attempt in all_attempts()] == [1]
 
 
 def test_two_engines_side_by_side_send_each_event_once(school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint) -> None:
@@ -197,12 +190,12 @@ def test_a_stop_request_cuts_off_what_is_in_flight_and_gives_its_lease_back(
     deliver(stop=lambda: bool(receiver.requests))
     assert time.monotonic() - begun < 4
     hold.set()
-    delivery = _only()
+    delivery = only_delivery()
     assert (delivery.state, delivery.attempts, delivery.attempts_allowed) == (DeliveryState.PENDING, 1, 13)
     assert (delivery.lease, delivery.due_at <= clock.now()) == (None, True)
-    assert _tries()[0].error_class == ErrorClass.INTERRUPTED
+    assert all_attempts()[0].error_class == ErrorClass.INTERRUPTED
     deliver()
-    assert _only().state == DeliveryState.DELIVERED
+    assert only_delivery().state == DeliveryState.DELIVERED
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
 
 
@@ -263,7 +256,7 @@ def test_at_its_end_a_shift_hands_over_and_then_lets_what_is_in_flight_end(
     publish(school)
     monkeypatch.setattr(engine.shifts, "hand_over", hold.set)
     engine.run_shift(lambda: False, time.monotonic() + 0.5)
-    assert _only().state == DeliveryState.DELIVERED
+    assert only_delivery().state == DeliveryState.DELIVERED
 
 
 _SHIFT = """
@@ -295,10 +288,10 @@ def test_a_worker_killed_in_the_middle_leaves_a_delivery_that_goes_out_again_und
         worker.send_signal(signal.SIGKILL)
         worker.wait(10)
     hold.set()
-    delivery = _only()
+    delivery = only_delivery()
     assert (delivery.state, delivery.attempts) == (DeliveryState.PENDING, 1)
     assert delivery.lease is not None
-    assert _tries() == []
+    assert all_attempts() == []
 
     deliver(stop=lambda: True)
     assert len(receiver.requests) == 1  # the lease still stands
@@ -307,5 +300,5 @@ def test_a_worker_killed_in_the_middle_leaves_a_delivery_that_goes_out_again_und
     deliver()
     assert [request.headers["webhook-id"] for request in receiver.requests] == [event_id, event_id]
     assert receiver.requests[0].body == receiver.requests[1].body
-    assert [(t.number, t.error_class) for t in _tries()] == [(1, ErrorClass.LOST), (2, "")]
-    assert (_only().state, nothing_left()) == (DeliveryState.DELIVERED, True)
+    assert [(t.number, t.error_class) for t in all_attempts()] == [(1, ErrorClass.LOST), (2, "")]
+    assert (only_delivery().state, nothing_left()) == (DeliveryState.DELIVERED, True)

@@ -130,6 +130,16 @@ class TestResult:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What registering our callback URLs brought. `detail` is for people and holds no secret; `values` and `secrets` are
+    stored in the config under these field names (an endpoint's id, its signing secret)."""
+
+    detail: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
 class Adapter(ABC):
     """One provider's way of doing one capability. Lives for one call; keeps no state, opens no transaction."""
 
@@ -143,8 +153,8 @@ class Adapter(ABC):
     def test_connection(self) -> TestResult:
         """Call the provider with this config's credentials, changing nothing there. Raise `ProviderError` as any call."""
 
-    def register_webhooks(self, urls: Mapping[str, str]) -> str:
-        """Tell the provider our callback URLs (purpose -> URL); return a sentence on what was done.
+    def register_webhooks(self, urls: Mapping[str, str]) -> Registration:
+        """Tell the provider our callback URLs (purpose -> URL); done twice it changes nothing. Returns what to store.
 
         Raises `UnsupportedOperation` where that is done by hand in the provider's dashboard.
         """

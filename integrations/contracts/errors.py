@@ -116,6 +116,15 @@ class OutcomeUnknown(ProviderError):
     status_code = 504
 
 
+class Undecided(OutcomeUnknown):
+    """Sent, no trustworthy answer, and the provider deduplicates our key: the very same request may be made again and tells.
+
+    The queue repeats it while it may (attempts, `not_after`); after that it is an unknown outcome like any other.
+    """
+
+    retryable = True
+
+
 class BadReply(OutcomeUnknown):
     """The provider answered something that this adapter can't read; for a safe call the http client downgrades it."""
 

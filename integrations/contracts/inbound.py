@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from integrations.contracts.adapter import ConfigView
+from integrations.contracts.failures import Failure
 from integrations.contracts.money import Money
-from integrations.contracts.payment import Failure, IncomingPayment, PaymentState, RefundState
+from integrations.contracts.payment import IncomingPayment, PaymentState, RefundState
 from integrations.contracts.sms import MessageState
 from integrations.contracts.wire import Wire
 
@@ -128,6 +129,29 @@ class PaymentReported(InboundEvent):
     occurred_at: datetime | None = None
     token_object: str = ""
     references: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaymentTouched(InboundEvent):
+    """Something happened to a payment at the gateway: the gateway is asked, whatever the body claims, and its answer booked.
+
+    The payment is found by `token_object`, by our own `payment_id` where the body carries it, or by any of `refs` (ids that
+    the gateway gave out, best first). `provider_ref` is the payment's own id there, adopted only from a SIGNED body.
+    """
+
+    refs: tuple[str, ...] = ()
+    provider_ref: str = ""
+    payment_id: str = ""
+    token_object: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetupTouched(InboundEvent):
+    """Something happened to a setup (the storing of a card or payer) at the gateway: the gateway is asked."""
+
+    provider_ref: str = ""
+    setup_id: str = ""
+    token_object: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

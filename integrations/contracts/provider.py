@@ -46,6 +46,9 @@ class Provider:
     masked_keys: frozenset[str] = frozenset()
     rate_limit: RateLimit = field(default_factory=lambda: RateLimit(rate=20, burst=40))
     timeout: tuple[float, float] = (5.0, 30.0)
+    check_environment: Callable[[Mapping[str, Any], Environment], dict[str, str]] | None = None
+    """`check_environment(values, environment)` with plain and secret values together: {field: problem}. For live keys in a
+    sandbox config, and the reverse."""
     requirements: tuple[str, ...] = ()
     """What a person must have at hand before setting it up, one sentence each."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,9 +65,26 @@ class ProviderJob(ABC):
         """Apply "sent, and no answer". Return UNKNOWN where reconciling is under way, NEEDS_REVIEW where only a person can
         tell, COMPLETED where the truth came in another way meanwhile. The call is never made again."""
 
+    def gives_up(self, item: QueueItem, error: ProviderError) -> bool:
+        """Asked before a call is put off after an error that certainly had no effect: True ends it now, as failed. For a job
+        that knows another way (the next gateway) and would rather not wait."""
+        return False
+
     def waiting(self, item: QueueItem, error: ProviderError) -> None:
         """Told that the call was put off to `item.due_at`; nothing happened at the provider."""
         return
+
+
+class EffectJob(ProviderJob):
+    """A job whose effect is no provider's: mail through the installation's own server. Made at most once for certain, like
+    any call; `prepare` returns a `Call` that only names it."""
+
+    @abstractmethod
+    def perform(self, item: QueueItem, begin: Callable[[], None]) -> Any:
+        """Do it, outside of any transaction; call `begin` right before the first byte that may have an effect.
+
+        Raise a `ProviderError` for what went wrong: `ProviderUnavailable` before the effect, `OutcomeUnknown` after it.
+        """
 
 
 class LocalJob(ABC):

@@ -21,7 +21,7 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django_scopes import scope
 
 from integrations.contracts import clock
-from integrations.contracts.errors import AuthenticationFailed, Expired, OutcomeUnknown, ProviderError
+from integrations.contracts.errors import AuthenticationFailed, Expired, OutcomeUnknown, ProviderError, Undecided
 from integrations.models import Alert, Attempt, AttemptState, CallLog, Config, ConfigStatus, QueueItem, QueueState
 from integrations.runtime import jobs
 from integrations.runtime.alerts import raise_alert
@@ -108,7 +108,7 @@ def _run_call(item: QueueItem, job: jobs.ProviderJob) -> Outcome:
         call = job.prepare(item)
         if call is None:
             return patiently(lambda: _settle_done(item))
-        result = execute(call, tenant_id=item.tenant_id, item=item, before_effect=lambda: _mark_sending(item, call.operation))
+        result = _perform(item, job, call)
     except LeaseLost:
         raise
     except ProviderError as error:
@@ -127,6 +127,15 @@ def _run_call(item: QueueItem, job: jobs.ProviderJob) -> Outcome:
         logger.exception("settling_broke")
         unsettled = _broken(item, error)
         return patiently(lambda: _settle_failure(item, job, unsettled))
+
+
+def _perform(item: QueueItem, job: jobs.ProviderJob, call: jobs.Call) -> Any:
+    def mark() -> None:
+        _mark_sending(item, call.operation)
+
+    if isinstance(job, jobs.EffectJob):
+        return job.perform(item, mark)
+    return execute(call, tenant_id=item.tenant_id, item=item, before_effect=mark)
 
 
 def _broken(item: QueueItem, error: Exception) -> ProviderError:
@@ -209,22 +218,27 @@ def _settle_success(item: QueueItem, job: jobs.ProviderJob, result: Any) -> Outc
 def _settle_failure(item: QueueItem, job: jobs.ProviderJob | jobs.LocalJob, error: ProviderError) -> Outcome:
     with transaction.atomic():
         locked = _lock_mine(item)
+        locked.attempts += error.uses_attempt
         unknown = isinstance(error, OutcomeUnknown)
+        undecided = isinstance(error, Undecided)
+        wait = None if unknown and not undecided else _wait(locked, error)
+        if wait is not None and not undecided and isinstance(job, jobs.ProviderJob) and job.gives_up(locked, error):
+            wait = None
+        if wait is None and not unknown and _may_have_acted(locked, error):
+            error, unknown = OutcomeUnknown(error.message, provider=error.provider), True
         Attempt.unscoped.filter(item=item, fence=item.fence).update(
             state=AttemptState.UNKNOWN if unknown else AttemptState.FAILED,
             finished_at=clock.now(),
             error_class=type(error).__name__,
             detail=error.message,
         )
-        locked.attempts += error.uses_attempt
         note(locked, type(error).__name__, error.message)
-        if isinstance(error, OutcomeUnknown) and isinstance(job, jobs.ProviderJob):
+        if wait is None and isinstance(error, OutcomeUnknown) and isinstance(job, jobs.ProviderJob):
             state = job.unknown(locked, error)
             _finish(locked, state)
             if state == QueueState.NEEDS_REVIEW:
                 _alert_review(locked)
             return Outcome(state, error=error)
-        wait = _wait(locked, error)
         if wait is not None:
             _put_off(locked, wait)
             if isinstance(job, jobs.ProviderJob):
@@ -237,6 +251,13 @@ def _settle_failure(item: QueueItem, job: jobs.ProviderJob | jobs.LocalJob, erro
             _alert_dead(locked, error.message)
         job.failed(locked, error)
         return Outcome(QueueState.FAILED, error=error)
+
+
+def _may_have_acted(item: QueueItem, error: ProviderError) -> bool:
+    """Tell whether an earlier, undecided try may have had its effect, and this error says nothing about that: a call that
+    could not be made any more (nobody there, too late, refused at the door) is no proof that the first one did nothing."""
+    says_nothing = error.retryable or isinstance(error, Expired | AuthenticationFailed)
+    return says_nothing and Attempt.unscoped.filter(item=item, state=AttemptState.UNKNOWN).exists()
 
 
 def _wait(item: QueueItem, error: ProviderError) -> float | None:

@@ -61,10 +61,13 @@ class Dispatcher:
             return self._checked(simulator, request, reply, error.fault)
         slow = faults.take(simulator.slug, names, ("delay",))
         cut = faults.take(simulator.slug, names, ("drop_after_accept",))
+        broken = faults.take(simulator.slug, names, ("error_500_after",))
         reply = self._act(simulator, request, found[0].handler)
+        if broken:
+            reply = simulator.error_reply(500)
         for job in request.before_answer:
             self._scheduler.send_now(job)
-        fired = " ".join(fault.fault for fault in (slow, cut) if fault)
+        fired = " ".join(fault.fault for fault in (slow, cut, broken) if fault)
         reply = self._checked(simulator, request, reply, fired)
         if slow:
             time.sleep(DEFAULT_ANSWER_DELAY if slow.seconds is None else slow.seconds)

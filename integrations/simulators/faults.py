@@ -15,6 +15,7 @@ REQUEST_FAULTS = {
     "error_429": "answer the provider's own 429 without acting, Retry-After if `retry_after` is set",
     "refuse": "close the connection before reading the body or acting",
     "drop_after_accept": "act, then close the connection without an answer",
+    "error_500_after": "act, then answer the provider's own 500",
 }
 CALLBACK_FAULTS = {
     "lose_callback": "do not send the callback",

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from integrations.configs import registrations
+from integrations.configs.features import offering
 from integrations.configs.routing import callback_urls
 from integrations.contracts import clock
-from integrations.contracts.adapter import TestResult
+from integrations.contracts.adapter import Registration, TestResult
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import AuthenticationFailed, CircuitOpen, Conflict, NotConfigured, ProviderError, Throttled
 from integrations.models import Config, ConfigStatus
@@ -54,15 +56,18 @@ test_config.__test__ = False  # type: ignore[attr-defined]  # pytest: not a test
 
 
 def register_webhooks(*, config: Config) -> Outcome:
-    """Tell the provider our callback URLs through its API; `detail` says what was done.
+    """Tell the provider our callback URLs through its API, and store in the config what it answers; `detail` says what was
+    done.
 
-    Called outside of any transaction. Raises `ProviderError`: `UnsupportedOperation` where it is done by hand.
+    Called outside of any transaction. Raises `ProviderError`: `UnsupportedOperation` where it is done by hand, `Conflict`
+    for a config that is switched off, or was moved to another environment or removed meanwhile.
     """
     _require_active(config)
     begun = time.monotonic()
     urls = {each.purpose: each.url for each in callback_urls(config)}
-    detail: str = _call(config, "register_webhooks", urls)
-    return Outcome(True, "registered", detail, _since(begun))
+    registration: Registration = _call(config, "register_webhooks", urls)
+    registrations.store(config, registration)
+    return Outcome(True, "registered", registration.detail, _since(begun))
 
 
 def _require_active(config: Config) -> None:
@@ -71,14 +76,15 @@ def _require_active(config: Config) -> None:
 
 
 def _call(config: Config, operation: str, *arguments: Any) -> Any:
-    call = Call(_capability(config), operation, arguments, config_id=config.pk, reference=("config", str(config.pk)))
+    call = Call(_capability(config, operation), operation, arguments, config_id=config.pk, reference=("config", str(config.pk)))
     return execute(call, tenant_id=config.tenant_id)
 
 
-def _capability(config: Config) -> Capability:
-    """Return any capability of the provider: its credentials are the same for all of them."""
+def _capability(config: Config, operation: str) -> Capability:
+    """Return a capability whose adapter does `operation` itself, else any: the credentials are the same for all of them."""
     try:
-        return next(iter(get_provider(config.provider_id).adapters))
+        provider = get_provider(config.provider_id)
+        return offering(provider, operation) or next(iter(provider.adapters))
     except (UnknownProvider, StopIteration) as error:
         raise NotConfigured("The provider of this config is not installed any more.", provider=config.provider_id) from error
 

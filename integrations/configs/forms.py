@@ -69,13 +69,20 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
         values = self.config_values()
         kept = {name: value for name, value in kept.items() if values.get(name, "") is not None}
         try:
-            schemas.clean(self.provider, values, kept_secrets=kept, complete=bool(cleaned.get("is_active")))
+            plain, secrets = schemas.clean(self.provider, values, kept_secrets=kept, complete=bool(cleaned.get("is_active")))
+            if "environment" not in self.errors and (cleaned.get("is_active") or self._account_changed()):
+                environment = cleaned.get("environment") or self.instance.environment
+                schemas.check_keys(self.provider, environment, {**plain, **secrets})
         except SchemaErrors as error:
             for name, text in error.errors.items():
                 field = PREFIX + name
                 if field not in self.errors:
                     self.add_error(field if field in self.fields else None, text)
         return cleaned
+
+    def _account_changed(self) -> bool:
+        """Tell whether more than the label changes: an account whose keys are wrong already can still be switched off."""
+        return not self.instance.pk or bool(set(self.changed_data) - {"tenant", "label", "is_active"})
 
     def _check_environment(self, cleaned: dict[str, Any]) -> None:
         if cleaned.get("environment"):

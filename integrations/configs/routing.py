@@ -12,7 +12,8 @@ from integrations.registry import get_provider, webhook_adapters
 
 OBJECT_TYPE = "config"
 LABEL_TYPE = "config_label"
-"""Object type of references that only say what callers call a config: they go with it."""
+"""Object type of references that only note something of a config (what callers call it, what was registered): they go with
+it."""
 
 
 @dataclass(frozen=True, slots=True)

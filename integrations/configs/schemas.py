@@ -36,6 +36,18 @@ def check_environment(provider: Provider, environment: str) -> None:
     raise InvalidRequest(f"{provider.name} has these environments: {', '.join(allowed)}.", attr="environment")
 
 
+def check_keys(provider: Provider, environment: str, values: Mapping[str, Any]) -> None:
+    """Raise `SchemaErrors` for values that belong to another environment: live keys in a sandbox config, and the reverse.
+
+    `values` holds plain values and secrets together; what is not there is not checked.
+    """
+    if provider.check_environment is None:
+        return
+    problems = provider.check_environment(values, Environment(environment))
+    if problems:
+        raise SchemaErrors(dict(problems))
+
+
 def clean(
     provider: Provider, given: Mapping[str, Any], *, kept_secrets: Mapping[str, Any] | None = None, complete: bool = True
 ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -64,7 +76,9 @@ def storable(text: str) -> str:
 def missing(config: Config) -> dict[str, str]:
     """Return {field: problem} of what keeps the config from being switched on; empty where it is complete."""
     try:
-        get_provider(config.provider_id).config.clean(config.values, kept_secrets=config.secrets())
+        provider = get_provider(config.provider_id)
+        plain, secrets = provider.config.clean(config.values, kept_secrets=config.secrets())
+        check_keys(provider, config.environment, {**plain, **secrets})
     except SchemaErrors as error:
         return error.errors
     except UnknownProvider:

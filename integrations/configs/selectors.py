@@ -8,8 +8,9 @@ from typing import Any
 from django.db.models import Count
 
 from integrations.configs import schemas
+from integrations.configs.features import matrix, operations
 from integrations.configs.routing import callback_urls
-from integrations.contracts.adapter import Adapter
+from integrations.contracts.capabilities import Environment
 from integrations.contracts.provider import Provider
 from integrations.models import Config, PrimaryConfig, ProviderGrant, Tenant
 from integrations.models import Provider as ProviderRow
@@ -48,22 +49,11 @@ def provider_data(provider: Provider, *, granted: bool, configs: int) -> dict[st
         "environments": schemas.environments(provider),
         "requirements": list(provider.requirements),
         "config_schema": provider.config.describe(),
+        "features": matrix(provider),
         "is_global": provider.is_global,
         "granted": granted,
         "configs": configs,
     }
-
-
-def operations(adapter: type[Adapter]) -> list[str]:
-    """Return the names of the contract's operations that this adapter implements itself, sorted."""
-    contracts = [each for each in adapter.__mro__ if each.__module__.startswith("integrations.contracts.")]
-    offered = {
-        name
-        for contract in contracts
-        for name, member in vars(contract).items()
-        if callable(member) and not name.startswith("_")
-    }
-    return sorted(name for name in offered if not any(getattr(adapter, name) is vars(each).get(name) for each in contracts))
 
 
 def config_data(config: Config, primary: Iterable[str]) -> dict[str, Any]:
@@ -104,6 +94,31 @@ def configs_data(configs: Sequence[Config]) -> list[dict[str, Any]]:
     for config_id, category in rows:
         primaries[config_id].append(category)
     return [config_data(config, primaries[config.pk]) for config in configs]
+
+
+def category_data(configs: Sequence[Config], category: str) -> list[dict[str, Any]]:
+    """Return the configs as the API shows accounts of this one category."""
+    return [
+        {
+            **shown,
+            "mode": mode(config),
+            "primary": category in shown["primary"],
+            "features": _matrix(config),
+        }
+        for config, shown in zip(configs, configs_data(configs), strict=True)
+    ]
+
+
+def mode(config: Config) -> str:
+    """Return `live` where real money moves, else `test`."""
+    return "live" if config.environment == Environment.PRODUCTION.value else "test"
+
+
+def _matrix(config: Config) -> dict[str, Any] | None:
+    try:
+        return matrix(get_provider(config.provider_id), config)
+    except UnknownProvider:
+        return None
 
 
 def config_for_setup(*, tenant: Tenant, provider: str) -> Config | None:

@@ -10,6 +10,7 @@ from rest_framework import serializers
 
 from integrations.configs import schemas
 from integrations.contracts.capabilities import Capability, Environment
+from integrations.contracts.payment_features import MethodType
 from integrations.models import Config, ConfigStatus
 from integrations.tenancy.serializers import StrictSerializer
 
@@ -37,6 +38,22 @@ class CapabilitySerializer(serializers.Serializer[Any]):
     operations = serializers.ListField(child=serializers.CharField(), help_text="What this provider's adapter can do.")
 
 
+class CurrencyLimitsSerializer(serializers.Serializer[Any]):
+    minimum = serializers.IntegerField(help_text="Minor units.")
+    maximum = serializers.IntegerField(help_text="Minor units.")
+    decimals = serializers.IntegerField(help_text="Digits that the gateway itself writes.")
+    step = serializers.IntegerField(help_text="Amounts are a multiple of so many minor units.")
+
+
+class FeaturesSerializer(serializers.Serializer[Any]):
+    """What a payment gateway can do; what it can't is refused before any call."""
+
+    operations = serializers.DictField(child=serializers.BooleanField())
+    methods = serializers.ListField(child=serializers.ChoiceField(choices=[each.value for each in MethodType]))
+    currencies = serializers.DictField(child=CurrencyLimitsSerializer())
+    notes = serializers.DictField(child=serializers.CharField(), help_text="Operation -> its limits in a sentence.")
+
+
 class ProviderSerializer(serializers.Serializer[Any]):
     slug = serializers.CharField()
     name = serializers.CharField()
@@ -47,6 +64,7 @@ class ProviderSerializer(serializers.Serializer[Any]):
     environments = serializers.ListField(child=serializers.ChoiceField(choices=ENVIRONMENTS))
     requirements = serializers.ListField(child=serializers.CharField(), help_text="What to have at hand before setting up.")
     config_schema = SchemaFieldSerializer(many=True)
+    features = FeaturesSerializer(allow_null=True, help_text="Payment gateways only.")
     is_global = serializers.BooleanField(help_text="An account of the installation can serve many tenants.")
     granted = serializers.BooleanField(help_text="Your tenant may use the installation's account.")
     configs = serializers.IntegerField(help_text="How many accounts of yours are set up.")
@@ -77,6 +95,14 @@ class ConfigSerializer(serializers.Serializer[Any]):
     tested_at = serializers.DateTimeField(allow_null=True)
     created = serializers.DateTimeField()
     updated = serializers.DateTimeField()
+
+
+class CategoryConfigSerializer(ConfigSerializer):
+    """A stored account as one that serves a category."""
+
+    mode = serializers.ChoiceField(choices=["test", "live"], help_text="`live` moves real money, sends real goods.")
+    primary = serializers.BooleanField(help_text="What names no provider goes here.")  # type: ignore[assignment]
+    features = FeaturesSerializer(allow_null=True, help_text="What this account can do; payment gateways only.")
 
 
 class ConfigUpdateSerializer(StrictSerializer):
@@ -113,32 +139,8 @@ class OutcomeSerializer(serializers.Serializer[Any]):
     duration_ms = serializers.IntegerField()
 
 
-class SetupUrlSerializer(serializers.Serializer[Any]):
-    url = serializers.CharField()
-    what = serializers.CharField()
-
-
-class FixedUrlSerializer(SetupUrlSerializer):
-    purpose = serializers.CharField()
-
-
-class SetupSerializer(serializers.Serializer[Any]):
-    """What a person needs to set the provider up. `urls` belong to the config and are empty before there is one."""
-
-    provider = ProviderSerializer()
-    config = serializers.IntegerField(allow_null=True)
-    steps = serializers.ListField(child=serializers.CharField(), help_text="Steps to POST to.")
-    urls = serializers.DictField(child=SetupUrlSerializer())
-    fixed_urls = FixedUrlSerializer(many=True, help_text="Shared by all tenants: bodies are checked back.")
-
-
-class StepSerializer(StrictSerializer):
-    config = serializers.IntegerField(help_text="The config to do it with.")
-
-
-class ConfigFilter(django_filters.FilterSet):
+class AccountFilter(django_filters.FilterSet):
     provider = django_filters.CharFilter(field_name="provider_id")
-    category = django_filters.ChoiceFilter(choices=[(each, each) for each in CATEGORIES], method="filter_category")
     environment = django_filters.ChoiceFilter(choices=[(each, each) for each in ENVIRONMENTS])
     is_active = django_filters.BooleanFilter()
     status = django_filters.ChoiceFilter(choices=ConfigStatus.choices)
@@ -146,6 +148,10 @@ class ConfigFilter(django_filters.FilterSet):
     class Meta:
         model = Config
         fields: list[str] = []
+
+
+class ConfigFilter(AccountFilter):
+    category = django_filters.ChoiceFilter(choices=[(each, each) for each in CATEGORIES], method="filter_category")
 
     def filter_category(self, rows: QuerySet[Config], name: str, value: str) -> QuerySet[Config]:
         return rows.filter(provider_id__in=schemas.slugs_of(value))

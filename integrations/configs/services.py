@@ -12,7 +12,7 @@ from typing import Any
 from django.db import transaction
 from django.db.models import ProtectedError
 
-from integrations.configs import routing, schemas
+from integrations.configs import registrations, routing, schemas
 from integrations.configs.checks import Outcome, register_webhooks, test_config
 from integrations.configs.routing import CallbackUrl, callback_urls, fixed_urls
 from integrations.contracts.errors import Conflict, InvalidRequest
@@ -56,6 +56,7 @@ def create_config(
     schemas.check_environment(declared, environment)
     _check_label(label)
     plain, secrets = schemas.clean(declared, values, complete=is_active)
+    schemas.check_keys(declared, environment, {**plain, **secrets})
     config = Config(
         tenant=tenant,
         provider_id=declared.slug,
@@ -84,7 +85,8 @@ def update_config(
 ) -> Config:
     """Change what is given and return the stored row. With `replace`, plain fields that are not given go back to empty.
 
-    Changed credentials make the config untested and drop its access token. Raises as `create_config`.
+    Changed values make the config untested, drop its access token and what is known of its registration at the provider.
+    Raises as `create_config`.
     """
     with transaction.atomic():
         _lock(config.tenant_id)
@@ -104,10 +106,14 @@ def update_config(
         merged = given if replace else {**stored.values, **given}
         plain, secrets = schemas.clean(declared, merged, kept_secrets=kept, complete=active)
         stored.values = plain
-        if (stored.environment, plain, secrets) != before:
+        changed = (stored.environment, plain, secrets) != before
+        if changed or active:  # what is wrong already can still be switched off
+            schemas.check_keys(declared, stored.environment, {**plain, **secrets})
+        if changed:
             stored.set_secrets(secrets)
             stored.status, stored.status_detail, stored.tested_at = ConfigStatus.UNTESTED, "", None
             OAuthToken.unscoped.filter(config_id=stored.pk).delete()
+            registrations.forget(stored)
         stored.save()
         routing.write(stored, declared)
         _settle_primaries(stored.tenant_id, declared.categories)

@@ -161,7 +161,8 @@ def test_test_calls_the_provider(admin_api: APIClient, tenant: Tenant, simulator
 
 def test_setup_shows_requirements_fields_and_urls(admin_api: APIClient, tenant: Tenant) -> None:
     before = admin_api.get(f"{BASE}/setup/mpesa").json()
-    assert (before["config"], before["urls"], before["steps"]) == (None, {}, ["test", "webhooks"])
+    assert (before["config"], before["urls"]) == (None, {})
+    assert {"test", "webhooks"} <= set(before["steps"])
     assert before["provider"]["requirements"]
     fixed = {each["url"].partition("/webhooks/")[2] for each in before["fixed_urls"]}
     assert fixed == {f"mpesa/{each}" for each in ("callback", "validation", "confirmation", "result", "timeout")}

@@ -32,6 +32,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("put", "integrations/{config_id}"): {"provider": "africastalking", "type": "sms"},
     ("put", "integrations/configs/{config_id}"): {"environment": "simulator", "values": {"username": "taken-over"}},
     ("patch", "integrations/configs/{config_id}"): {"values": {"username": "taken-over"}},
+    ("put", "integrations/payment-providers/{payment_provider_id}"): {"environment": "simulator", "values": {}},
+    ("patch", "integrations/payment-providers/{payment_provider_id}"): {"label": "taken over"},
     ("put", "webhooks/{endpoint_id}"): {"name": "mine now", "url": "http://127.0.0.1:8999/x", "events": ["*"]},
     ("patch", "webhooks/{endpoint_id}"): {"name": "mine now"},
     ("post", "webhooks/{endpoint_id}/test"): {},
@@ -93,10 +95,11 @@ def theirs(other_tenant: Tenant) -> dict[str, Any]:
     """One object of the other tenant for each id that a path may carry."""
     jobs.register(SampleJob())
     config = factories.make_config(other_tenant, "africastalking", account="studio")
-    factories.make_config(other_tenant, "mpesa", account="studio")
+    gateway = factories.make_config(other_tenant, "mpesa", account="studio")
     endpoint = factories.make_endpoint(other_tenant)
     return {
         "config_id": config.pk,
+        "payment_provider_id": gateway.pk,
         "log_id": factories.make_log(other_tenant, external_reference="their-log").pk,
         "item_id": factories.make_item(other_tenant, state="failed").pk,
         "message_id": factories.make_message(other_tenant).pk,
@@ -176,6 +179,10 @@ def test_the_owner_sees_all_of_it_in_the_lists(
         ("payments/refund", {"payment": "{payment_id}"}, 404),
         ("integrations/setup/africastalking/test", {"config": "{config_id}"}, 400),
         ("integrations/setup/africastalking/webhooks", {"config": "{config_id}"}, 400),
+        ("integrations/setup/africastalking/activate", {"config": "{config_id}"}, 400),
+        ("integrations/setup/mpesa/primary", {"config": "{payment_provider_id}"}, 400),
+        ("integrations/setup/mpesa/test-transaction", {"config": "{payment_provider_id}"}, 400),
+        ("integrations/setup/mpesa/credentials", {"config": "{payment_provider_id}", "values": {}}, 400),
         ("integrations/sms/send", {"to": "+254712345678", "message": "hi", "config": "{config_id}"}, 422),
     ],
 )
@@ -183,7 +190,7 @@ def test_a_foreign_id_in_a_body_is_refused_and_changes_nothing(
     path: str, body: dict[str, Any], status: int, admin_api: APIClient, other_tenant: Tenant, theirs: dict[str, Any]
 ) -> None:
     before = everything_of(other_tenant)
-    given = {name: value.format(**theirs) for name, value in body.items()}
+    given = {name: value.format(**theirs) if isinstance(value, str) else value for name, value in body.items()}
     answer = admin_api.post(f"/api/v1/{path}", given)
     assert answer.status_code == status, answer.content
     assert everything_of(other_tenant) == before

@@ -9,6 +9,7 @@ from integrations.contracts.inbound import (
     MessageReported,
     MoneyReceived,
     PaymentReported,
+    PaymentTouched,
     ReceiptReported,
     RefundReported,
     ValidationAsked,
@@ -29,6 +30,7 @@ def connect() -> None:
 
     # What providers report.
     subscribe(PaymentReported, payments.on_payment_reported)
+    subscribe(PaymentTouched, payments.on_payment_touched)
     subscribe(MoneyReceived, payments.on_money_received)
     subscribe(RefundReported, payments.on_refund_reported)
     subscribe(ReceiptReported, payments.on_receipt_reported)

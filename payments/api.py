@@ -24,12 +24,21 @@ from payments.selectors import payment_timeline, public_form, refund_form
 from payments.serializers import (
     AllocateSerializer,
     AuthorizeSerializer,
+    CaptureRequestSerializer,
     PaymentSerializer,
     RefundRequestSerializer,
     RefundSerializer,
     TimelineSerializer,
 )
-from payments.services import allocate_payment, refund_payment, start_payment, sync_payment
+from payments.services import (
+    allocate_payment,
+    cancel_payment,
+    capture_payment,
+    look_soon,
+    refund_payment,
+    start_payment,
+    sync_payment,
+)
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and body give the stored answer, for 24 hours."
@@ -64,7 +73,7 @@ class PaymentBase(TenantGenericAPIView):
     def get_queryset(self) -> QuerySet[Payment]:
         if getattr(self, "swagger_fake_view", False):
             return Payment.unscoped.none()
-        return Payment.objects.prefetch_related("operations")
+        return Payment.objects.prefetch_related("operations", "disputes")
 
     def payment(self, payment_id: str) -> Payment:
         found = self.get_queryset().filter(pk=payment_id).first()
@@ -93,8 +102,10 @@ class UnallocatedList(PaymentBase):
 
 class PaymentDetail(PaymentBase):
     def get(self, request: Request, payment_id: str) -> Response:
-        """Return one payment."""
-        return Response(public_form(self.payment(payment_id)))
+        """Return one payment. An open one that the gateway was not asked about just now is asked about, without waiting."""
+        payment = self.payment(payment_id)
+        look_soon(payment)
+        return Response(public_form(payment))
 
 
 class AuthorizeView(TenantAPIView):
@@ -114,6 +125,7 @@ class AuthorizeView(TenantAPIView):
             currency=data["currency"],
             method_type=data["method"]["type"],
             phone=data["method"].get("phone", ""),
+            token=data["method"].get("token", ""),
             provider=data.get("provider"),
             capture=data["capture"],
             reference_type=reference.get("type", ""),
@@ -128,6 +140,45 @@ class AuthorizeView(TenantAPIView):
 
     def replay(self, request: Request, object_type: str, object_id: str) -> Response:
         return Response(public_form(Payment.objects.get(pk=object_id)), status=status.HTTP_201_CREATED)
+
+
+class CaptureView(TenantAPIView):
+    key_scope = "payments"
+
+    @extend_schema(request=CaptureRequestSerializer, responses={201: PaymentSerializer}, parameters=[IDEMPOTENCY_KEY])
+    @idempotent
+    def post(self, request: Request) -> Response:
+        """Take `amount` minor units of what is held, or all of it."""
+        serializer = CaptureRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        data = serializer.validated_data
+        try:
+            payment = capture_payment(
+                tenant=tenant_of(request),
+                payment_id=data["payment"],
+                amount=data.get("amount"),
+                final=data.get("final"),
+                actor=request.user.name,
+            )
+        except Payment.DoesNotExist:
+            raise Http404 from None
+        return Response(public_form(payment), status=status.HTTP_201_CREATED)
+
+    def replay(self, request: Request, object_type: str, object_id: str) -> Response:
+        return Response(public_form(Payment.objects.get(pk=object_id)), status=status.HTTP_201_CREATED)
+
+
+class CancelView(PaymentBase):
+    @extend_schema(request=None, responses=PaymentSerializer, parameters=[IDEMPOTENCY_KEY])
+    @idempotent
+    def post(self, request: Request, payment_id: str) -> Response:
+        """Release what is held, or call off a request that the payer has not paid."""
+        self.payment(payment_id)
+        payment = cancel_payment(tenant=tenant_of(request), payment_id=payment_id, actor=request.user.name)
+        return Response(public_form(payment))
+
+    def replay(self, request: Request, object_type: str, object_id: str, **_path: str) -> Response:
+        return Response(public_form(Payment.objects.get(pk=object_id)))
 
 
 class RefundView(TenantAPIView):
@@ -160,7 +211,8 @@ class SyncView(PaymentBase):
     @extend_schema(request=None, responses=PaymentSerializer)
     def post(self, request: Request, payment_id: str) -> Response:
         """Ask the gateway how the payment stands, now."""
-        return Response(public_form(sync_payment(payment=self.payment(payment_id), actor=request.user.name)))
+        payment = sync_payment(payment=self.payment(payment_id), actor=request.user.name, decided_too=True)
+        return Response(public_form(payment))
 
 
 class AllocateView(PaymentBase):
@@ -218,9 +270,11 @@ PAYMENT = r"^payments/(?P<payment_id>pay_[0-9a-z]{26})"
 routes: list[Any] = [
     path("payments", PaymentList.as_view()),
     path("payments/authorize", AuthorizeView.as_view()),
+    path("payments/capture", CaptureView.as_view()),
     path("payments/refund", RefundView.as_view()),
     path("payments/unallocated", UnallocatedList.as_view()),
     re_path(rf"{PAYMENT}$", PaymentDetail.as_view()),
+    re_path(rf"{PAYMENT}/cancel$", CancelView.as_view()),
     re_path(rf"{PAYMENT}/sync$", SyncView.as_view()),
     re_path(rf"{PAYMENT}/allocate$", AllocateView.as_view()),
     re_path(rf"{PAYMENT}/timeline$", TimelineView.as_view()),

@@ -8,11 +8,21 @@ from integrations.contracts.adapter import ConfigView
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import NotConfigured
 from integrations.contracts.money import Money
-from integrations.contracts.payment import MethodType, PaymentAdapter, PaymentQuery, PaymentRequest
+from integrations.contracts.payment import (
+    CaptureRequest,
+    PaymentQuery,
+    PaymentRequest,
+    RefundRequest,
+    SetupRequest,
+    VoidRequest,
+)
+from integrations.contracts.payment_adapter import PaymentAdapter
+from integrations.contracts.payment_features import MethodType, PaymentFeatures
 from integrations.models import Config
 from integrations.registry import UnknownProvider, config_view, get_provider
-from integrations.runtime.resolve import find_config
-from payments.models import Operation, Payment
+from integrations.runtime.jobs import Call
+from integrations.secrets import open_sealed
+from payments.models import Operation, OperationKind, OperationStatus, Payment, SetupIntent
 
 
 def gateway_class(provider: str) -> type[PaymentAdapter]:
@@ -25,13 +35,20 @@ def gateway_class(provider: str) -> type[PaymentAdapter]:
     return found
 
 
-def choose_config(*, tenant_id: int, provider: str | None) -> tuple[Config, ConfigView]:
-    """Return the tenant's config that new payments go to, and its opened view; raise `NotConfigured`."""
-    config = find_config(tenant_id=tenant_id, capability=Capability.PAYMENT.value, provider=provider)
-    if config is None:
-        what = f"payment provider {provider}" if provider else "payments"
-        raise NotConfigured(f"No active config serves {what}.", provider=provider or "", attr="provider")
-    return config, config_view(config)
+def view_of(config: Config) -> ConfigView:
+    """Return the opened config; raise `NotConfigured` where its provider is gone."""
+    return config_view(config)
+
+
+def features_of(config: Config | None, provider: str) -> PaymentFeatures:
+    """Return the capability matrix of an account; that of its provider where the account is gone."""
+    gateway = gateway_class(provider)
+    return gateway.features if config is None else gateway.features_for(view_of(config))
+
+
+def payment_features(payment: Payment) -> PaymentFeatures:
+    """Return the capability matrix of the account that the payment is at."""
+    return features_of(payment.config, payment.provider)
 
 
 def callback_url(token: str) -> str:
@@ -39,29 +56,150 @@ def callback_url(token: str) -> str:
     return f"{settings.PUBLIC_BASE_URL}/hooks/{token}"
 
 
-def payment_request(payment: Payment, operation: Operation) -> PaymentRequest:
-    """Return what the adapter is asked to do."""
+def page_url(token: str, part: str = "") -> str:
+    """Return the payer's own page of a payment or setup; `part` is `/return` or `/cancel`."""
+    return f"{settings.PUBLIC_BASE_URL}/pay/{token}{part}"
+
+
+def call_about(payment: Payment, operation: str, argument: object, *, reference: tuple[str, str] | None = None) -> Call:
+    """Return a call to the account that the payment is at."""
+    return Call(
+        Capability.PAYMENT,
+        operation,
+        (argument,),
+        config_id=payment.config_id,
+        reference=reference or ("payment", payment.pk),
+        external_reference=payment.provider_ref,
+    )
+
+
+def main_operation(payment: Payment) -> Operation | None:
+    """Return the operation that brought the money in, or is to: of several gateways' the one that succeeded, else the last."""
+    asked = payment.operations.filter(kind__in=[OperationKind.AUTHORIZE, OperationKind.INCOMING])
+    succeeded = asked.filter(status=OperationStatus.SUCCEEDED).first()
+    return succeeded or asked.order_by("-created", "-id").first()
+
+
+def token_of(operation: Operation) -> str:
+    """Return the gateway's token that the payer's card or account stands behind; empty where there is none."""
+    return str(open_sealed(operation.tenant_id, operation.sealed_token)) if operation.sealed_token else ""
+
+
+def payment_request(payment: Payment, operation: Operation, *, attempt: int = 1, completes: bool = False) -> PaymentRequest:
+    """Return what the adapter is asked to do; with `completes` the second step after the payer's approval."""
+    stored = payment.payer_method
+    token = str(open_sealed(payment.tenant_id, stored.sealed_token)) if stored is not None else token_of(operation)
+    key = operation.idempotency_key or operation.pk
     return PaymentRequest(
         payment_id=payment.pk,
-        idempotency_key=operation.idempotency_key or operation.pk,
+        idempotency_key=f"{key}-complete" if completes else key,
         money=Money(payment.amount, payment.currency),
         method=MethodType(payment.method_type),
-        callback_url=callback_url(payment.hook_token),
+        callback_url=callback_url(operation.hook_token),
         phone=payment.phone,
+        token=token,
+        customer_ref=stored.customer_ref if stored is not None else "",
+        off_session=stored is not None,
         reference=payment.reference_id,
         description=payment.description,
         customer_name=payment.payer_name,
-        return_url=payment.return_url,
+        customer_email=str((payment.customer or {}).get("email", "")),
+        country=payment.tenant.country,
+        return_url=page_url(payment.page_token, "/return"),
+        cancel_url=page_url(payment.page_token, "/cancel"),
+        page_url=page_url(payment.page_token),
+        capture=payment.capture == "automatic",
+        attempt=attempt,
+        provider_ref=payment.provider_ref if completes else "",
+    )
+
+
+def payment_query(payment: Payment, operation: Operation | None = None) -> PaymentQuery:
+    """Return the question about a payment; with `operation` about that try of it, at the account where that was made."""
+    asked = operation or main_operation(payment)
+    earlier = operation is not None and operation.config_id != payment.config_id
+    return PaymentQuery(
+        payment_id=payment.pk,
+        provider_ref=asked.provider_ref if asked is not None and earlier else payment.provider_ref,
+        money=Money(payment.amount, payment.currency),
+        receipt="" if earlier else payment.receipt,
+        callback_url=callback_url(asked.hook_token if asked is not None else payment.hook_token),
+        method=MethodType(payment.method_type),
+        asked_at=asked.created if asked is not None else payment.created,
+        hold_ref="" if earlier else payment.hold_ref,
         capture=payment.capture == "automatic",
     )
 
 
-def payment_query(payment: Payment) -> PaymentQuery:
-    """Return the question about a payment."""
-    return PaymentQuery(
+def capture_request(operation: Operation) -> CaptureRequest:
+    """Return what the adapter is asked to take."""
+    payment = operation.payment
+    return CaptureRequest(
+        operation_id=operation.pk,
+        idempotency_key=operation.idempotency_key,
         payment_id=payment.pk,
-        provider_ref=payment.provider_ref,
-        money=Money(payment.amount, payment.currency),
-        receipt=payment.receipt,
-        callback_url=callback_url(payment.hook_token),
+        payment_provider_ref=payment.provider_ref,
+        hold_ref=payment.hold_ref or payment.provider_ref,
+        money=Money(operation.amount, payment.currency),
+        capturable=Money(payment.amount_capturable, payment.currency),
+        captured=Money(payment.amount_captured, payment.currency),
+        final=operation.final,
+    )
+
+
+def void_request(operation: Operation, *, abandoned: bool) -> VoidRequest:
+    """Return what the adapter is asked to release or call off."""
+    payment = operation.payment
+    return VoidRequest(
+        operation_id=operation.pk,
+        idempotency_key=operation.idempotency_key,
+        payment_id=payment.pk,
+        payment_provider_ref=payment.provider_ref,
+        hold_ref=payment.hold_ref or payment.provider_ref,
+        held=operation.kind == OperationKind.VOID,
+        abandoned=abandoned,
+    )
+
+
+def refund_request(refund: Operation) -> RefundRequest:
+    """Return what the adapter is asked to give back. `refund.source` is the capture that it is taken from."""
+    payment = refund.payment
+    source = refund.source or main_operation(payment)
+    earlier = payment.operations.filter(kind=OperationKind.REFUND).exclude(pk=refund.pk)
+    return RefundRequest(
+        refund_id=refund.pk,
+        idempotency_key=refund.idempotency_key,
+        payment_receipt=payment.receipt,
+        payment_provider_ref=payment.provider_ref,
+        money=Money(refund.amount, payment.currency),
+        callback_url=callback_url(refund.hook_token),
+        reason=refund.reason,
+        provider_ref=refund.provider_ref,
+        payment_id=payment.pk,
+        capture_ref=source.provider_ref if source is not None else "",
+        captured=Money(source.amount if source is not None else payment.amount_captured, payment.currency),
+        earlier=earlier.exclude(status=OperationStatus.FAILED).count(),
+        method_name=payment.method_name,
+        requested_by=refund.requested_by,
+        asked_at=refund.created,
+    )
+
+
+def setup_request(setup: SetupIntent, operation: Operation, *, completes: bool = False) -> SetupRequest:
+    """Return what the adapter is asked to store."""
+    customer = setup.customer or {}
+    return SetupRequest(
+        setup_id=setup.pk,
+        idempotency_key=f"{operation.idempotency_key}-complete" if completes else operation.idempotency_key,
+        method=MethodType(setup.method_type),
+        token=token_of(operation),
+        customer_id=str(customer.get("id", "")),
+        customer_ref=setup.customer_ref,
+        customer_name=str(customer.get("name", "")),
+        customer_email=str(customer.get("email", "")),
+        return_url=page_url(setup.page_token, "/return"),
+        cancel_url=page_url(setup.page_token, "/cancel"),
+        page_url=page_url(setup.page_token),
+        provider_ref=setup.provider_ref,
+        asked_at=operation.created,
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from integrations.contracts import clock
+from integrations.contracts.failures import Failure
 from integrations.contracts.inbound import (
     InboundEvent,
     MoneyReceived,
     PaymentReported,
+    PaymentTouched,
     ReceiptReported,
     RefundReported,
     Trust,
@@ -17,7 +19,6 @@ from integrations.contracts.inbound import (
 )
 from integrations.contracts.payment import (
     ALREADY_REFUNDED,
-    Failure,
     IncomingPayment,
     PaymentState,
     RefundResult,
@@ -27,10 +28,12 @@ from integrations.events import Unmatched
 from integrations.models import Config, ExternalReference
 from integrations.runtime.jobs import RetryLater
 from integrations.runtime.queue import enqueue
+from payments.incoming import book_incoming, find_reference
 from payments.models import Operation, OperationKind, OperationStatus, Payment, Status
-from payments.outcomes import Report, apply_report, book_incoming, find_reference, schedule_poll
+from payments.outcomes import Report, apply_report
 from payments.references import open_path
 from payments.refunds import apply_refund, review_refund
+from payments.schedule import schedule_poll, schedule_question
 from payments.transitions import is_open
 
 # How long money that came in by itself waits for an outstanding prompt of the same amount and account to be decided:
@@ -80,17 +83,41 @@ def _find(event: InboundEvent, object_type: str, external_id: str) -> str:
 
 def _confirm(payment_id: str, event: PaymentReported) -> None:
     payment = Payment.objects.get(pk=payment_id)
-    if payment.status == Status.SUCCEEDED:
-        return
-    enqueue(
-        tenant_id=payment.tenant_id,
-        kind="payment.confirm",
-        payload={"payment": payment.pk, "receipt_id": event.receipt_id},
-        reference=("payment", payment.pk),
-        key=payment.pk,
-        config_id=payment.config_id,
-        priority=3,
+    if payment.status != Status.SUCCEEDED:
+        schedule_question(payment, key=f"receipt:{event.receipt_id}")
+
+
+def on_payment_touched(event: PaymentTouched) -> None:
+    """Something happened at the gateway to a payment of ours: it is asked, and only its answer is booked.
+
+    Each notice has a question of its own: one that is under way already may have been answered before this happened.
+    """
+    payment = _touched_payment(event)
+    operation = payment.operations.filter(
+        kind__in=[OperationKind.AUTHORIZE, OperationKind.INCOMING], provider=event.provider, config_id=event.config_id
     )
+    asked = operation.order_by("-created").first() if event.config_id else None
+    if event.trust is Trust.SIGNED and event.provider_ref and event.provider == payment.provider and not payment.provider_ref:
+        payment.provider_ref = event.provider_ref  # sooner than the answer to our own request, or instead of it
+        payment.updated = clock.now()
+        payment.save()
+    schedule_question(payment, key=f"receipt:{event.receipt_id}", operation=asked)
+
+
+def _touched_payment(event: PaymentTouched) -> Payment:
+    payment_id = _object_id(event, event.token_object, "payment")
+    if not payment_id and event.payment_id and _find(event, "payment", event.payment_id) == event.payment_id:
+        payment_id = event.payment_id
+    for ref in (event.provider_ref, *event.refs):
+        payment_id = payment_id or _find(event, "payment", ref) or _payment_of_refund(_find(event, "refund", ref))
+    payment = Payment.objects.select_for_update().filter(pk=payment_id).first() if payment_id else None
+    if payment is None:
+        raise Unmatched(f"no payment with {event.payment_id or event.provider_ref or event.refs!r}")
+    return payment
+
+
+def _payment_of_refund(refund_id: str) -> str:
+    return Operation.objects.filter(pk=refund_id).values_list("payment_id", flat=True).first() or "" if refund_id else ""
 
 
 def on_money_received(event: MoneyReceived) -> None:
@@ -179,7 +206,7 @@ def on_receipt_reported(event: ReceiptReported) -> None:
         raise Unmatched(f"no payment waits for an answer on receipt {event.receipt!r}")
     if event.confirmed is None:
         return  # no answer yet; a person is called when none comes
-    failure = None if event.confirmed else Failure(code="receipt_not_confirmed", message=event.detail or "Not confirmed.")
+    failure = None if event.confirmed else Failure.of("receipt_not_confirmed", event.detail)
     state = PaymentState.SUCCEEDED if event.confirmed else PaymentState.FAILED
     reason = "receipt confirmed by the gateway" if event.confirmed else f"receipt not confirmed: {event.detail}"
     report = Report(state=state, actor=event.provider, reason=reason, receipt=event.receipt, money=event.money, failure=failure)

@@ -9,15 +9,17 @@ import structlog
 from django.db.models import Sum
 
 from integrations.contracts import clock
-from integrations.contracts.payment import Failure
+from integrations.contracts.failures import Failure
 from integrations.events import DomainEvent, emit
 from integrations.models import Alert
 from integrations.runtime.alerts import raise_alert
+from payments.gateway import main_operation
 from payments.models import LedgerEntry, Operation, OperationKind, OperationStatus, Payment, ReceiptCounter, Status
 from payments.selectors import public_form
-from payments.transitions import allowed
+from payments.transitions import allowed, is_held, is_open, was_called_off
 
 EVENTS = {
+    Status.AUTHORIZED: "payment.authorized",
     Status.SUCCEEDED: "payment.completed",
     Status.FAILED: "payment.failed",
     Status.CANCELLED: "payment.failed",
@@ -50,6 +52,7 @@ def failure_form(failure: Failure | None) -> dict[str, Any] | None:
         "decline_code": failure.decline_code,
         "provider_code": failure.provider_code,
         "retryable": failure.retryable,
+        "decision": failure.decision,
     }
 
 
@@ -76,6 +79,8 @@ def write_entry(
         to_status=payment.status,
         amount=amount,
         amount_captured=payment.amount_captured,
+        amount_voided=payment.amount_voided,
+        amount_disputed=payment.amount_disputed,
         amount_refunded=payment.amount_refunded,
         provider_ref=provider_ref or payment.receipt or payment.provider_ref,
         request_id=str(context.get("request_id", ""))[:64],
@@ -104,10 +109,9 @@ def move(
     if target not in (Status.REQUIRES_ACTION, Status.PROCESSING):
         payment.next_action = None
     main = operation or main_operation(payment)
-    if main is not None and target in _FINAL_OPERATION:
-        main.status, main.failure, main.updated = _FINAL_OPERATION[target], payment.failure, now
-        main.provider_ref, main.receipt = payment.provider_ref, payment.receipt
-        main.save()
+    # Once money is held or taken, the request for it has succeeded for good: later changes are those of other operations.
+    if main is not None and (is_open(before) or was_called_off(before) or before == Status.CONFLICTED):
+        _settle(main, payment, target)
     derive_totals(payment)
     if target == Status.SUCCEEDED:
         payment.completed_at = now
@@ -127,13 +131,17 @@ def move(
     return True
 
 
-def main_operation(payment: Payment) -> Operation | None:
-    """Return the operation that brought the money in, or is to."""
-    return payment.operations.filter(kind__in=[OperationKind.AUTHORIZE, OperationKind.INCOMING]).order_by("created").first()
+def _settle(main: Operation, payment: Payment, target: Status) -> None:
+    main.status, main.failure, main.updated = _FINAL_OPERATION[target], payment.failure, payment.updated
+    main.provider_ref = main.provider_ref or payment.hold_ref or payment.provider_ref
+    main.receipt = payment.receipt
+    if main.status in (OperationStatus.SUCCEEDED, OperationStatus.FAILED):
+        main.sealed_token = ""
+    main.save()
 
 
 def derive_totals(payment: Payment) -> None:
-    """Set the three totals from the succeeded operations; the caller saves."""
+    """Set the totals from the succeeded operations and the disputes; the caller saves."""
     succeeded = payment.operations.filter(status=OperationStatus.SUCCEEDED)
 
     def total(*kinds: OperationKind) -> int:
@@ -144,7 +152,26 @@ def derive_totals(payment: Payment) -> None:
     if payment.capture == "automatic":
         captured += total(OperationKind.AUTHORIZE)
     payment.amount_captured = captured
+    payment.amount_voided = total(OperationKind.VOID)
     payment.amount_refunded = total(OperationKind.REFUND)
+    lost = payment.disputes.filter(withdrawn=True, currency=payment.currency)
+    payment.amount_disputed = lost.aggregate(total=Sum("amount"))["total"] or 0
+
+
+def settle_held(payment: Payment, *, actor: str, reason: str, lapsed: bool = False) -> bool:
+    """Take a locked payment whose operations changed to the status that follows from them: held, partly taken, taken, or
+    released (`lapsed`: by time). False where its status stays."""
+    derive_totals(payment)
+    if payment.amount_captured == 0:
+        released = Status.EXPIRED if lapsed else Status.CANCELLED
+        target = Status.AUTHORIZED if payment.amount_capturable else released
+    else:
+        target = Status.PARTIALLY_CAPTURED if payment.amount_capturable else Status.SUCCEEDED
+    if target == payment.status or not is_held(payment.status):
+        payment.updated = clock.now()
+        payment.save()
+        return False
+    return move(payment, target, actor=actor, reason=reason)
 
 
 def next_receipt_number(payment: Payment) -> str:

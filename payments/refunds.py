@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from integrations.contracts import clock
-from integrations.contracts.payment import RefundResult, RefundState
+from integrations.contracts.money import Money
+from integrations.contracts.payment import (
+    RefundResult,
+    RefundState,
+)
 from integrations.models import Alert
 from integrations.runtime.alerts import raise_alert
 from payments.ledger import derive_totals, failure_form, publish, write_entry
 from payments.models import Operation, OperationStatus, Payment
 from payments.references import note_references
 
-_FINAL = frozenset({OperationStatus.SUCCEEDED, OperationStatus.FAILED})
 _TARGETS = {
     RefundState.PROCESSING: OperationStatus.PENDING,
     RefundState.SUCCEEDED: OperationStatus.SUCCEEDED,
@@ -20,7 +23,11 @@ _TARGETS = {
 
 
 def apply_refund(refund_id: str, result: RefundResult, *, actor: str, reason: str) -> Operation:
-    """Apply a believed word on a refund, in the caller's transaction; a final state is sticky. Locks payment, then refund."""
+    """Apply a believed word on a refund, in the caller's transaction. Locks payment, then refund.
+
+    Only one thing happens to a refund that succeeded: it fails after all, days later, and the money is the tenant's again.
+    Another amount than was asked for goes to a person.
+    """
     payment_id = Operation.objects.values_list("payment_id", flat=True).get(pk=refund_id)
     payment = Payment.objects.select_for_update().get(pk=payment_id)
     refund = Operation.objects.select_for_update().get(pk=refund_id)
@@ -28,8 +35,13 @@ def apply_refund(refund_id: str, result: RefundResult, *, actor: str, reason: st
         refund.provider_ref = result.provider_ref
     note_references(payment, result.references, object_type="refund", object_id=refund.pk)
     target = _TARGETS[result.state]
-    if refund.status in _FINAL or (target == refund.status and not result.receipt):
+    late_failure = refund.status == OperationStatus.SUCCEEDED and target == OperationStatus.FAILED
+    final = refund.status == OperationStatus.FAILED or (refund.status == OperationStatus.SUCCEEDED and not late_failure)
+    if final or (target == refund.status and not result.receipt):
         refund.save()
+        return refund
+    if result.money is not None and result.money != Money(refund.amount, payment.currency):
+        review_refund(refund, f"The gateway says {result.money}, asked was {Money(refund.amount, payment.currency)}.")
         return refund
     refund.status, refund.updated = target, clock.now()
     refund.failure = failure_form(result.failure)
@@ -50,7 +62,8 @@ def apply_refund(refund_id: str, result: RefundResult, *, actor: str, reason: st
     if target == OperationStatus.SUCCEEDED:
         publish(payment, "payment.refunded", key=refund.pk, extra={"refund": refund.pk})
     elif target == OperationStatus.FAILED:
-        publish(payment, "payment.refund_failed", key=refund.pk, extra={"refund": refund.pk})
+        key = f"{refund.pk}:late" if late_failure else refund.pk
+        publish(payment, "payment.refund_failed", key=key, extra={"refund": refund.pk})
         raise_alert(
             tenant_id=payment.tenant_id,
             kind="refund_failed",

@@ -8,7 +8,7 @@ from typing import Any
 from integrations.contracts.money import Money
 from integrations.events import TimelineAsked, TimelineEntry, ask_all
 from integrations.models import ExternalReference
-from payments.models import LedgerEntry, Operation, OperationKind, Payment
+from payments.models import Dispute, LedgerEntry, Operation, OperationKind, Payment
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -28,15 +28,23 @@ def public_form(payment: Payment) -> dict[str, Any]:
         "status": payment.status,
         "origin": payment.origin,
         "amount": payment.amount,
-        "amount_capturable": payment.amount_authorized - payment.amount_captured if payment.status == "authorized" else 0,
+        "amount_capturable": payment.amount_capturable,
         "amount_captured": payment.amount_captured,
+        "amount_voided": payment.amount_voided,
+        "amount_disputed": payment.amount_disputed,
         "amount_refunded": payment.amount_refunded,
         "currency": payment.currency,
         "provider": payment.provider,
         "provider_ref": payment.provider_ref,
         "provider_receipt": payment.receipt,
         "receipt_number": payment.receipt_number,
-        "method": {"type": payment.method_type, "phone": mask_phone(payment.phone)},
+        "method": {
+            "type": payment.method_type,
+            "phone": mask_phone(payment.phone),
+            "detail": payment.method_detail,
+            "stored": payment.payer_method_id or "",
+        },
+        "capture": payment.capture,
         "next_action": payment.next_action,
         "failure": payment.failure,
         "reference": {"type": payment.reference_type, "id": payment.reference_id} if payment.reference_id else None,
@@ -48,10 +56,44 @@ def public_form(payment: Payment) -> dict[str, Any]:
         "customer": payment.customer or None,
         "description": payment.description,
         "metadata": payment.metadata,
+        "fee": {"amount": payment.fee_amount, "currency": payment.fee_currency} if payment.fee_amount is not None else None,
+        "captures": [capture_form(capture) for capture in _of_kind(payment, OperationKind.CAPTURE)],
         "refunds": [refund_form(refund) for refund in refunds_of(payment)],
+        "disputes": [dispute_form(dispute) for dispute in sorted(payment.disputes.all(), key=lambda each: each.created)],
+        "expires": iso(payment.expires_at),
         "created": iso(payment.created),
         "updated": iso(payment.updated),
         "completed": iso(payment.completed_at),
+    }
+
+
+def capture_form(capture: Operation) -> dict[str, Any]:
+    """Return a capture as the API shows it."""
+    return {
+        "id": capture.pk,
+        "status": capture.status,
+        "amount": capture.amount,
+        "origin": capture.origin,
+        "provider_ref": capture.provider_ref,
+        "failure": capture.failure,
+        "created": iso(capture.created),
+        "updated": iso(capture.updated),
+    }
+
+
+def dispute_form(dispute: Dispute) -> dict[str, Any]:
+    """Return a dispute as the API shows it."""
+    return {
+        "id": dispute.pk,
+        "status": dispute.status,
+        "amount": dispute.amount,
+        "currency": dispute.currency,
+        "reason": dispute.reason,
+        "withdrawn": dispute.withdrawn,
+        "respond_by": iso(dispute.respond_by),
+        "provider_ref": dispute.provider_ref,
+        "created": iso(dispute.created),
+        "updated": iso(dispute.updated),
     }
 
 
@@ -61,6 +103,7 @@ def refund_form(refund: Operation) -> dict[str, Any]:
         "id": refund.pk,
         "status": refund.status,
         "amount": refund.amount,
+        "origin": refund.origin,
         "reason": refund.reason,
         "provider_ref": refund.provider_ref,
         "provider_receipt": refund.receipt,
@@ -72,8 +115,11 @@ def refund_form(refund: Operation) -> dict[str, Any]:
 
 def refunds_of(payment: Payment) -> list[Operation]:
     """Return the payment's refunds, oldest first; uses what was prefetched."""
-    found = [operation for operation in payment.operations.all() if operation.kind == OperationKind.REFUND]
-    return sorted(found, key=lambda operation: operation.created)
+    return _of_kind(payment, OperationKind.REFUND)
+
+
+def _of_kind(payment: Payment, kind: OperationKind) -> list[Operation]:
+    return sorted((each for each in payment.operations.all() if each.kind == kind), key=lambda operation: operation.created)
 
 
 def payment_by_reference(*, tenant_id: int, provider: str, kinds: tuple[str, ...], external_id: str) -> Payment | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from django.db import transaction
 
 from integrations.contracts.errors import Conflict, InvalidRequest
-from integrations.contracts.payment import Failure
+from integrations.contracts.failures import Failure
 from integrations.models import Tenant
 from integrations.runtime.alerts import resolve_alert
 from payments.ledger import move
-from payments.models import Payment, Status
+from payments.models import OperationKind, OperationStatus, Payment, Status
 
 
 def resolve_payment(*, tenant: Tenant, payment_id: str, paid: bool, receipt: str, note: str, actor: str) -> Payment:
@@ -27,8 +27,10 @@ def resolve_payment(*, tenant: Tenant, payment_id: str, paid: bool, receipt: str
             raise Conflict("This receipt belongs to another payment.", attr="receipt")
         kind = f"payment_{payment.status}"
         payment.receipt = payment.receipt or receipt
-        failure = None if paid else Failure(code="not_paid", message="A person found that this was not paid.")
+        failure = None if paid else Failure.of("not_paid")
         target = Status.SUCCEEDED if paid else Status.FAILED
+        doubtful = payment.operations.filter(kind=OperationKind.CAPTURE, status=OperationStatus.NEEDS_REVIEW)
+        doubtful.update(status=OperationStatus.SUCCEEDED if paid else OperationStatus.FAILED)
         move(payment, target, actor=actor, reason=f"decided by a person: {note.strip()}", failure=failure)
         resolve_alert(tenant_id=tenant.pk, kind=kind, subject=payment.pk)
     return payment

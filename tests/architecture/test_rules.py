@@ -20,6 +20,7 @@ PACKAGES = ("integrations", "integrations_site", "payments", "webhooks")
 LONGEST = 400
 LONGER_WITH_REASON = {
     "integrations/migrations/0001_initial.py": "generated: a migration is one unit",
+    "payments/migrations/0002_gateways.py": "generated: a migration is one unit",
 }
 SHARED_WITH_REASON = {
     "integrations.Tenant": "is the tenant",
@@ -150,6 +151,10 @@ MAY_NAME_PROVIDERS = (
 )
 
 
+# Words of a gateway's own API that happen to be the name of another provider: how a payer may pay there.
+METHOD_WORDS = {"flutterwave": {"mpesa"}, "pesapal": {"mpesa"}}
+
+
 def test_no_provider_is_named_outside_its_own_folder() -> None:
     slugs = set(registry.providers())
     assert {"mpesa", "africastalking"} <= slugs
@@ -159,7 +164,11 @@ def test_no_provider_is_named_outside_its_own_folder() -> None:
             continue
         own = name.split("/")[2] if name.startswith("integrations/providers/") else ""
         for node in ast.walk(tree(name)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in slugs - {own}:
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and node.value in slugs - {own} - METHOD_WORDS.get(own, set())
+            ):
                 found.append(f"{name}:{node.lineno} {node.value}")
     assert found == []
 

@@ -17,7 +17,8 @@ from integrations.contracts.adapter import Adapter, ConfigView, FetchedToken, Te
 from integrations.contracts.capabilities import Capability, Environment
 from integrations.contracts.errors import AuthenticationFailed, InvalidRequest, ProviderUnavailable, UnsupportedOperation
 from integrations.contracts.money import Money
-from integrations.contracts.payment import MethodType, PaymentAdapter
+from integrations.contracts.payment_adapter import PaymentAdapter
+from integrations.contracts.payment_features import GatewayOperation, MethodType
 from integrations.contracts.provider import Provider
 from integrations.contracts.schema import SchemaErrors
 from integrations.contracts.sms import SmsAdapter
@@ -29,6 +30,21 @@ PROVIDERS = list(registry.providers().values())
 WITH_ADAPTERS = [(provider, capability) for provider in PROVIDERS for capability in provider.adapters]
 # What an adapter of a capability must be. A capability that gets its first provider gets its line here.
 BASES: Mapping[Capability, type[Adapter]] = {Capability.PAYMENT: PaymentAdapter, Capability.SMS: SmsAdapter}
+
+
+# What an adapter must implement for each operation that it declares.
+NEEDED = (
+    ("capture", "capture"),
+    ("capture", "capture_status"),
+    ("void", "void"),
+    ("cancel", "void"),
+    ("refund", "refund"),
+    ("refund", "refund_status"),
+    ("setup", "setup"),
+    ("setup", "setup_status"),
+    ("transactions", "transactions"),
+    ("receipt", "receipt_status"),
+)
 
 
 def slug_of(value: Any) -> str:
@@ -294,7 +310,9 @@ def test_registering_webhooks_says_what_was_done_or_that_it_is_done_by_hand(
     purposes = webhook.config_purposes if webhook else {}
     urls = {purpose: f"https://hub.example/hooks/{'ab' * 20}/{purpose}" for purpose in purposes}
     try:
-        said = adapter.register_webhooks(urls)
+        registration = adapter.register_webhooks(urls)
+        assert set(registration.values) | set(registration.secrets) <= {field.name for field in provider.config}
+        said = registration.detail
     except UnsupportedOperation as error:
         said = error.message
     assert len(said) > 10
@@ -308,17 +326,22 @@ def test_payment_features_are_sane(provider: Provider) -> None:
     assert issubclass(adapter, PaymentAdapter)
     features = adapter.features
     assert "authorize" in features.operations
-    assert features.operations <= {"authorize", "capture", "void", "refund", "sync", "receipt"}
+    assert features.operations <= {operation.value for operation in GatewayOperation}
     assert features.methods
     assert features.currencies
-    for currency, (low, high) in features.currencies.items():
-        assert 0 < low < high
-        Money(low, currency)
-        Money(high, currency)
+    for currency, rule in features.currencies.items():
+        assert 0 < rule.minimum < rule.maximum
+        assert rule.minimum % rule.step == 0
+        assert rule.decimals >= 0
+        Money(rule.minimum, currency)
         with pytest.raises(InvalidRequest):
-            features.check("authorize", Money(high + 1, currency))
-        features.check("authorize", Money(low, currency), next(iter(features.methods)))
-    assert features.whole_major_units <= set(features.currencies)
+            features.check("authorize", Money(rule.maximum + rule.step, currency))
+        features.check("authorize", Money(rule.minimum, currency), next(iter(features.methods)))
+        if rule.step > 1:
+            with pytest.raises(InvalidRequest):
+                features.check("authorize", Money(rule.minimum + 1, currency))
+    assert json.loads(json.dumps(features.describe())) == features.describe()
+    assert set(features.notes or {}) <= {operation.value for operation in GatewayOperation}
     assert list(features.polls) == sorted(set(features.polls))
     assert features.polls[0] >= 5
     assert features.silence > features.polls[0]
@@ -329,7 +352,7 @@ def test_payment_features_are_sane(provider: Provider) -> None:
     for method in set(MethodType) - set(features.methods):
         with pytest.raises(UnsupportedOperation):
             features.check("authorize", None, method)
-    for operation, method_name in (("refund", "refund"), ("refund", "refund_status"), ("receipt", "receipt_status")):
+    for operation, method_name in NEEDED:
         overridden = getattr(adapter, method_name) is not getattr(PaymentAdapter, method_name)
         assert (operation not in features.operations) or overridden, f"{operation} is declared and not implemented"
 

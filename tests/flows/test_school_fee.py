@@ -331,7 +331,8 @@ def test_refused_input_names_the_field_and_changes_nothing(school: School) -> No
         ({"amount": 25_000_100}, "amount"),
         ({"currency": "USD"}, "currency"),
         ({"method": {"type": "mobile_money", "phone": "12"}}, "method.phone"),
-        ({"method": {"type": "card", "token": "tok"}}, "method.token"),
+        ({"method": {"type": "card", "token": "tok"}}, "method.type"),
+        ({"method": {"type": "card"}}, "method.token"),
         ({"provider": "nobody"}, "provider"),
         ({"surprise": 1}, "surprise"),
     ]:

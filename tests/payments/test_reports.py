@@ -7,12 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
+from integrations.contracts.failures import Failure
 from integrations.contracts.money import Money
-from integrations.contracts.payment import Failure, IncomingPayment
+from integrations.contracts.payment import IncomingPayment
 from integrations.events import DomainEvent
 from integrations.models import Alert, Config, ExternalReference, QueueItem, Tenant
+from payments.incoming import book_incoming, find_reference
 from payments.models import AllocationRule, LedgerEntry, Operation, Payment
-from payments.outcomes import apply_report, book_incoming, find_reference, schedule_poll
+from payments.outcomes import apply_report
+from payments.schedule import schedule_give_up, schedule_poll
 from tests.factories import MovableClock
 from tests.payments.conftest import report
 
@@ -218,8 +221,8 @@ def test_polls_follow_the_gateways_plan_and_the_last_interval_repeats(ask: Ask, 
 
 def test_a_payment_without_an_id_at_the_gateway_gets_a_date_for_a_person(ask: Ask, clock: MovableClock) -> None:
     payment = ask("unknown")
-    schedule_poll(payment, 0)
-    schedule_poll(payment, 0)
+    schedule_give_up(payment)
+    schedule_give_up(payment)
     (item,) = QueueItem.objects.all()
     assert (item.kind, (item.due_at - payment.created).total_seconds()) == ("payment.give_up", 900)
 

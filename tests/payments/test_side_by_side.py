@@ -10,12 +10,18 @@ from django.db import transaction
 from django_scopes import scope
 
 from integrations.contracts.errors import Conflict, InvalidRequest
+from integrations.contracts.failures import Failure
 from integrations.contracts.money import Money
-from integrations.contracts.payment import Failure, IncomingPayment, RefundResult, RefundState
+from integrations.contracts.payment import (
+    IncomingPayment,
+    RefundResult,
+    RefundState,
+)
 from integrations.models import Alert, Config, QueueItem, Tenant
+from payments.incoming import book_incoming
 from payments.ledger import move
 from payments.models import LedgerEntry, Operation, Payment, ReceiptCounter, Status
-from payments.outcomes import apply_report, book_incoming
+from payments.outcomes import apply_report
 from payments.refunds import apply_refund
 from payments.services import refund as refund_service
 from payments.services import refund_payment, resolve_payment
@@ -157,15 +163,17 @@ def test_a_failed_refund_is_free_to_be_given_again(paid: Payment) -> None:
     assert Alert.objects.filter(kind="refund_failed").count() == 1
 
 
-def test_totals_follow_succeeded_refunds_alone_and_a_final_state_is_sticky(paid: Payment) -> None:
+def test_totals_follow_succeeded_refunds_alone_and_only_a_late_failure_undoes_one(paid: Payment) -> None:
     refund = give_back(paid, 60_000)
     steps = [
         (RefundState.PROCESSING, 0, "pending"),
         (RefundState.UNKNOWN, 0, "unknown"),
         (RefundState.SUCCEEDED, 60_000, "succeeded"),
-        (RefundState.FAILED, 60_000, "succeeded"),
         (RefundState.UNKNOWN, 60_000, "succeeded"),
-        (RefundState.SUCCEEDED, 60_000, "succeeded"),
+        (RefundState.PROCESSING, 60_000, "succeeded"),
+        (RefundState.FAILED, 0, "failed"),
+        (RefundState.SUCCEEDED, 0, "failed"),
+        (RefundState.UNKNOWN, 0, "failed"),
     ]
     for state, refunded, status in steps:
         settle(refund, state, receipt="UGB4L8Q3RY" if state is RefundState.SUCCEEDED else "")

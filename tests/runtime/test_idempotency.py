@@ -264,13 +264,13 @@ def test_a_request_that_lost_its_turn_makes_nothing(
     mpesa: Config, admin_api: APIClient, pushes: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It slept so long that another took its place: what it would make now would be a second payment."""
-    real = start.choose_config
+    real = start.candidates
 
     def sleepy(**values: Any) -> Any:
         IdempotencyRecord.unscoped.update(lease="00000000-0000-0000-0000-000000000001")
         return real(**values)
 
-    monkeypatch.setattr(start, "choose_config", sleepy)
+    monkeypatch.setattr(start, "candidates", sleepy)
     answer = post(admin_api)
     assert (answer.status_code, kind(answer)) == (409, "idempotency_key_in_use")
     assert (Payment.unscoped.count(), pushes()) == (0, 0)

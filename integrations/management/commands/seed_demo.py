@@ -25,6 +25,8 @@ from integrations.simulators import DemoAccount, default_state_dir
 from integrations.tenancy.authentication import create_api_key
 
 KEY_NAME = "seed_demo"
+# Of several providers of a category the one that the demo's walk goes through; a later choice in the console stands.
+PRIMARIES = {"payment": "mpesa"}
 SUPERUSER = "operator"
 
 
@@ -121,6 +123,7 @@ def _config(tenant: Tenant, provider: Provider, account: str, state_dir: Path) -
         "pk"
     )
     config = stored.first()
+    is_new = config is None
     if config is None:
         config = services.create_config(
             tenant=tenant,
@@ -132,5 +135,6 @@ def _config(tenant: Tenant, provider: Provider, account: str, state_dir: Path) -
     else:
         config = services.update_config(config=config, values=values)
     for category in provider.categories:
-        if config.is_active and not PrimaryConfig.unscoped.filter(tenant=tenant, category=category).exists():
+        chosen = PrimaryConfig.unscoped.filter(tenant=tenant, category=category).exists()
+        if config.is_active and (not chosen or (is_new and PRIMARIES.get(category) == provider.slug)):
             services.set_primary(config=config, category=category)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from integrations.contracts.adapter import Clock, ConfigView, HttpPort, TestResult, TokenPort
+from integrations.contracts.adapter import Clock, ConfigView, HttpPort, Registration, TestResult, TokenPort
 from integrations.contracts.capabilities import Environment
 from integrations.contracts.errors import (
     AuthenticationFailed,
+    Conflict,
     Declined,
     InvalidRequest,
     NotFound,
@@ -25,9 +26,6 @@ from integrations.contracts.errors import (
 )
 from integrations.contracts.money import InvalidMoney, Money
 from integrations.contracts.payment import (
-    MethodType,
-    PaymentAdapter,
-    PaymentFeatures,
     PaymentQuery,
     PaymentRequest,
     PaymentResult,
@@ -36,6 +34,12 @@ from integrations.contracts.payment import (
     RefundRequest,
     RefundResult,
     RefundState,
+)
+from integrations.contracts.payment_adapter import PaymentAdapter
+from integrations.contracts.payment_features import (
+    CurrencyRule,
+    MethodType,
+    PaymentFeatures,
 )
 from integrations.contracts.wire import Wire, WireError
 from integrations.providers.mpesa import formats
@@ -68,10 +72,11 @@ class MpesaPayments(PaymentAdapter):
     """
 
     features = PaymentFeatures(
-        operations=frozenset({"authorize", "sync", "refund", "receipt"}),
+        operations=frozenset({"authorize", "sync", "refund", "partial_refund", "multiple_refund", "receipt"}),
         methods=frozenset({MethodType.MOBILE_MONEY}),
-        currencies={"KES": (100, STK_CEILING * 100)},  # a config's own limit is checked by `check`
-        whole_major_units=frozenset({"KES"}),
+        currencies={
+            "KES": CurrencyRule(100, STK_CEILING * 100, decimals=0, step=100)
+        },  # a config's own limit is checked by `check`
         polls=(30, 60, 120, 300, 900),
         silence=3_600,
         validity=120,
@@ -87,10 +92,16 @@ class MpesaPayments(PaymentAdapter):
     def check(cls, request: PaymentRequest, config: ConfigView) -> None:
         """See `PaymentAdapter`: amount (whole shillings, the config's own limit), method, phone, callback address."""
         most = int(config.get("stk_max") or STK_MAX) * 100
-        limits = replace(cls.features, currencies={"KES": (100, most)})
+        limits = replace(cls.features, currencies={"KES": CurrencyRule(100, most, decimals=0, step=100)})
         limits.check("authorize", request.money, request.method)
         formats.msisdn(request.phone)
         _callback(request.callback_url, STK_CALLBACK, config)
+
+    @classmethod
+    def check_refund(cls, request: RefundRequest, config: ConfigView) -> None:
+        """See `PaymentAdapter`: a reversal names the receipt, which a success learned by query does not bring."""
+        if not request.payment_receipt:
+            raise Conflict("The gateway's receipt number is not known yet; it is needed to refund.", attr="payment")
 
     @classmethod
     def shown_reference(cls, request: PaymentRequest) -> str:
@@ -204,7 +215,7 @@ class MpesaPayments(PaymentAdapter):
         text = "; ".join(found)
         return TestResult(ok=True, status="ok", detail=f"{text[0].upper()}{text[1:]}.")
 
-    def register_webhooks(self, urls: Mapping[str, str]) -> str:
+    def register_webhooks(self, urls: Mapping[str, str]) -> Registration:
         """Register the C2B URLs `v` (validation) and `n` (confirmation) for the shortcode.
 
         Raises `Conflict` where the shortcode has URLs already: in production they can only be deleted in the portal.
@@ -216,7 +227,9 @@ class MpesaPayments(PaymentAdapter):
             "ValidationURL": _checked_url(urls[VALIDATION], self.config),
         }
         self._daraja.post("/mpesa/c2b/v2/registerurl", payload, _require_accepted, operation="c2b_register", safe=True)
-        return f"M-Pesa now sends payments to {self._business} here; validation only where Safaricom has switched it on."
+        return Registration(
+            f"M-Pesa now sends payments to {self._business} here; validation only where Safaricom has switched it on."
+        )
 
     # --- pieces
 

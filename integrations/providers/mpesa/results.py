@@ -7,7 +7,14 @@ ResultDesc varies for one code: nothing here looks at it.
 
 from __future__ import annotations
 
-from integrations.contracts.payment import ALREADY_REFUNDED, Failure, PaymentState, RefundState
+from dataclasses import replace
+
+from integrations.contracts.failures import Failure
+from integrations.contracts.payment import (
+    ALREADY_REFUNDED,
+    PaymentState,
+    RefundState,
+)
 
 PAID = "0"
 STILL_RUNNING = "4999"
@@ -72,9 +79,7 @@ _FINAL_TRANSACTION_STATES = {"completed": True, "cancelled": False, "declined": 
 
 
 def _unknown(code: str) -> Failure:
-    return Failure(
-        code="unknown_result", message=f"M-Pesa answered {code[:40]}, which has no known meaning.", provider_code=code
-    )
+    return Failure.of("unknown_result", f"M-Pesa answered {code[:40]}, which has no known meaning.", provider_code=code)
 
 
 def stk_outcome(code: str) -> tuple[PaymentState, Failure | None]:
@@ -86,7 +91,7 @@ def stk_outcome(code: str) -> tuple[PaymentState, Failure | None]:
     if code not in _STK:
         return PaymentState.UNKNOWN, _unknown(code)
     state, name, kind, message, retryable = _STK[code]
-    return state, Failure(code=name, message=message, type=kind, provider_code=code, retryable=retryable)
+    return state, replace(Failure.of(name, message, provider_code=code, type=kind), retryable=retryable)
 
 
 def refund_outcome(code: str) -> tuple[RefundState, Failure | None]:
@@ -97,9 +102,9 @@ def refund_outcome(code: str) -> tuple[RefundState, Failure | None]:
     if code == PAID:
         return RefundState.SUCCEEDED, None
     if code == ALREADY_REVERSED:
-        return RefundState.UNKNOWN, Failure(
-            code=ALREADY_REFUNDED,
-            message="M-Pesa says that this receipt is reversed already: check by which request.",
+        return RefundState.UNKNOWN, Failure.of(
+            ALREADY_REFUNDED,
+            "M-Pesa says that this receipt is reversed already: check by which request.",
             provider_code=code,
         )
     failure = initiator_failure(code)
@@ -111,7 +116,7 @@ def initiator_failure(code: str) -> Failure:
     if code not in _REFUSED:
         return _unknown(code)
     name, kind, message, retryable = _REFUSED[code]
-    return Failure(code=name, message=message, type=kind, provider_code=code, retryable=retryable)
+    return replace(Failure.of(name, message, provider_code=code, type=kind), retryable=retryable)
 
 
 def transaction_completed(status: str) -> bool | None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 from integrations.contracts.adapter import ConfigView
 from integrations.contracts.capabilities import Environment
+from integrations.contracts.failures import Failure
 from integrations.contracts.inbound import (
     Ack,
     BadSignature,
@@ -36,7 +37,10 @@ from integrations.contracts.inbound import (
     WebhookAdapter,
 )
 from integrations.contracts.money import Money
-from integrations.contracts.payment import Failure, IncomingPayment, RefundState
+from integrations.contracts.payment import (
+    IncomingPayment,
+    RefundState,
+)
 from integrations.contracts.wire import Wire, WireError
 from integrations.providers.mpesa import bodies
 from integrations.providers.mpesa.provider import split_networks
@@ -276,7 +280,7 @@ def _timed_out(kind: str, body: bodies.Result, origin: Origin) -> InboundEvent |
     if kind != "refund" and (kind or not body.conversation):
         return None
     text = "M-Pesa's queue timed out: it may still happen."
-    failure = Failure(code="queue_timeout", message=text, provider_code=body.code)
+    failure = Failure.of("queue_timeout", text, provider_code=body.code)
     return _refund_reported(TIMEOUT, origin, RefundState.UNKNOWN, failure, "", body.originator)
 
 
@@ -292,7 +296,7 @@ def _refund_status(body: bodies.Result, origin: Origin) -> InboundEvent:
     # The ids in this body are the question's, not the reversal's: the token alone says which refund it is.
     if completed:
         return _refund_reported(STATUS_RESULT, origin, RefundState.SUCCEEDED, None, body.first("ReceiptNo"))
-    failure = Failure(code="refund_declined", message=f"M-Pesa says: {status[:60]}.", provider_code=status[:60])
+    failure = Failure.of("refund_declined", f"M-Pesa says: {status[:60]}.", provider_code=status[:60])
     return _refund_reported(STATUS_RESULT, origin, RefundState.FAILED, failure)
 
 

@@ -21,7 +21,12 @@ from integrations.contracts.adapter import ConfigView, FetchedToken, HttpPort, R
 from integrations.contracts.capabilities import Environment
 from integrations.contracts.inbound import InboundEvent, InboundRequest, Origin, Trust
 from integrations.contracts.money import Money
-from integrations.contracts.payment import MethodType, PaymentQuery, PaymentRequest, RefundRequest
+from integrations.contracts.payment import (
+    PaymentQuery,
+    PaymentRequest,
+    RefundRequest,
+)
+from integrations.contracts.payment_features import MethodType
 from integrations.providers.mpesa.adapter import MpesaPayments
 from integrations.providers.mpesa.webhook import MpesaWebhook
 

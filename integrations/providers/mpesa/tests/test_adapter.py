@@ -17,10 +17,10 @@ from integrations.contracts.errors import (
 )
 from integrations.contracts.money import Money
 from integrations.contracts.payment import (
-    MethodType,
     PaymentResult,
     PaymentState,
 )
+from integrations.contracts.payment_features import MethodType
 from integrations.providers.mpesa.adapter import MpesaPayments
 from integrations.providers.mpesa.tests.support import (
     BEARER,

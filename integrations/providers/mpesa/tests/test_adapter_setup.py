@@ -144,8 +144,10 @@ def test_a_reversal_that_is_not_accepted_is_declined() -> None:
 @pytest.mark.parametrize("code", ["0", "00000000", 0])
 def test_registration_sends_exactly_this(code: Any) -> None:
     payments, http, _ = adapter(answer({**fixture("c2b_register"), "ResponseCode": code}))
-    text = payments.register_webhooks({"v": f"{CALLBACK}/v", "n": f"{CALLBACK}/n"})
-    assert text == "M-Pesa now sends payments to 174379 here; validation only where Safaricom has switched it on."
+    registration = payments.register_webhooks({"v": f"{CALLBACK}/v", "n": f"{CALLBACK}/n"})
+    assert (registration.values, registration.secrets) == ({}, {})
+    said = "M-Pesa now sends payments to 174379 here; validation only where Safaricom has switched it on."
+    assert registration.detail == said
     (sent,) = http.sent
     assert (sent.url, sent.operation, sent.safe) == ("/mpesa/c2b/v2/registerurl", "c2b_register", True)
     assert sent.json == {

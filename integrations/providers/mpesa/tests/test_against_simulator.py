@@ -20,7 +20,10 @@ from integrations.contracts.inbound import (
     ValidationAnswer,
 )
 from integrations.contracts.money import Money
-from integrations.contracts.payment import PaymentState, ReceiptQuery
+from integrations.contracts.payment import (
+    PaymentState,
+    ReceiptQuery,
+)
 from integrations.providers.mpesa.tests.hub import START, Hub
 from integrations.providers.mpesa.tests.support import KES_1500, push, query, webhook
 from tests.simulators.support import wait_for

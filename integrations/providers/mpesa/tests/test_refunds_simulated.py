@@ -15,7 +15,11 @@ from integrations.contracts.inbound import (
     ReceiptReported,
     RefundReported,
 )
-from integrations.contracts.payment import PaymentState, ReceiptQuery, RefundState
+from integrations.contracts.payment import (
+    PaymentState,
+    ReceiptQuery,
+    RefundState,
+)
 from integrations.http.client import HttpClient, SilentRecorder
 from integrations.http.masking import Mask
 from integrations.providers.mpesa.adapter import MpesaPayments

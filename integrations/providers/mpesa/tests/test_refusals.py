@@ -16,9 +16,7 @@ from integrations.contracts.errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from integrations.contracts.payment import (
-    ReceiptQuery,
-)
+from integrations.contracts.payment import ReceiptQuery
 from integrations.providers.mpesa.tests.support import (
     CALLBACK,
     CHECKOUT,

@@ -21,7 +21,10 @@ from integrations.contracts.inbound import (
     ValidationAsked,
 )
 from integrations.contracts.money import Money
-from integrations.contracts.payment import IncomingPayment, PaymentState
+from integrations.contracts.payment import (
+    IncomingPayment,
+    PaymentState,
+)
 from integrations.providers.mpesa.formats import FORBIDDEN_IN_URLS
 from integrations.providers.mpesa.tests.support import (
     CHECKOUT,

@@ -1,0 +1,33 @@
+"""The tables of payments. A payment's totals follow from its operations; the ledger keeps every change."""
+
+from payments.models.dispute import Dispute, DisputeStatus
+from payments.models.numbering import AllocationRule, ReceiptCounter
+from payments.models.operation import LedgerEntry, Operation, OperationKind, OperationOrigin, OperationStatus
+from payments.models.payment import Origin, Payment, Status
+from payments.models.reconciliation import LineKind, ReconciliationLine, ReconciliationRun, RunStatus
+from payments.models.routing import RoutingRule, RoutingStep
+from payments.models.stored import PayerMethod, SetupIntent, SetupStatus
+
+__all__ = [
+    "AllocationRule",
+    "Dispute",
+    "DisputeStatus",
+    "LedgerEntry",
+    "LineKind",
+    "Operation",
+    "OperationKind",
+    "OperationOrigin",
+    "OperationStatus",
+    "Origin",
+    "PayerMethod",
+    "Payment",
+    "ReceiptCounter",
+    "ReconciliationLine",
+    "ReconciliationRun",
+    "RoutingRule",
+    "RoutingStep",
+    "RunStatus",
+    "SetupIntent",
+    "SetupStatus",
+    "Status",
+]

@@ -30,12 +30,38 @@ def _described(slug: str, method: str, path: str) -> None:
     found.match(method, path)
 
 
+def _answered(slug: str, method: str, path: str, status: int, body: bytes) -> None:
+    """Hold an answer against a vendor's description; raises `SpecViolation` where it does not fit."""
+    found = description_of(slug)
+    if found is None:
+        raise SpecViolation(f"{slug}: {status} to {method} {path}: this status is not described")
+    found.check_answer(method, path, status, "application/json", body)
+
+
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted(
         "stripe",
         r"^stripe: (GET|POST) /(js/v3/|authenticate/\w+) is not described$",
         "pages and the script for the payer's browser: served beside the API, so not in its description",
         lambda: _described("stripe", "GET", "/js/v3/"),
+    ),
+    Accepted(
+        "flutterwave",
+        r"^flutterwave: (POST /v3/payments|GET /v3/refunds(/\d+)?|(GET|POST) /v3/hosted/pay/\w+) is not described$",
+        "the description comes from the Node SDK's validators: no hosted checkout, no reading of refunds",
+        lambda: _described("flutterwave", "POST", "/v3/payments"),
+    ),
+    Accepted(
+        "flutterwave",
+        r"^flutterwave: 400 to (GET|POST) /v3/\S+: this status is not described",
+        "the SDK describes no error answers; v3 refuses with 400 and its envelope",
+        lambda: _answered("flutterwave", "GET", "/v3/transactions/1/verify", 400, b'{"status":"error"}'),
+    ),
+    Accepted(
+        "paypal",
+        r"^paypal: POST /v1/oauth2/token is not described$",
+        "the token endpoint is not part of the API descriptions",
+        lambda: _described("paypal", "POST", "/v1/oauth2/token"),
     ),
 )
 

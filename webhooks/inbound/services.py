@@ -49,7 +49,7 @@ def _store(owner: Owner, request: InboundRequest, verified: Verified, view: Conf
         dedupe_key=f"{owner.token_object}|{verified.dedupe_key}"[:200],
         method=request.method,
         query=dict(request.query),
-        headers={name: value for name, value in request.headers.items() if name not in CREDENTIAL_HEADERS},
+        headers=_without_credentials(owner, request),
         body=request.body,
         remote_ip=request.remote_ip or None,
         status=ReceiptStatus.RECEIVED if owner.tenant_id else ReceiptStatus.UNMATCHED,
@@ -78,6 +78,12 @@ def _store(owner: Owner, request: InboundRequest, verified: Verified, view: Conf
         Receipt.unscoped.filter(pk=same.pk).update(duplicates=F("duplicates") + 1)
         return same, False
     return receipt, True
+
+
+def _without_credentials(owner: Owner, request: InboundRequest) -> dict[str, str]:
+    """Return the headers to keep: a provider's shared secret that travels in one (it is among its masked keys) is not."""
+    masked = {key.lower().replace("_", "-") for key in get_provider(owner.provider).masked_keys} | CREDENTIAL_HEADERS
+    return {name: value for name, value in request.headers.items() if name not in masked}
 
 
 def _reference(owner: Owner) -> tuple[str, str]:

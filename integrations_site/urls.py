@@ -24,6 +24,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("metrics", metrics.metrics),
     # Before the API: some providers' fixed paths begin with /api/.
     path("", include("webhooks.inbound.urls")),
+    path("", include("payments.urls")),
     path("api/v1/", include(_documents)),
     path("api/", include(_documents)),
     *api.urlpatterns,

@@ -13,7 +13,12 @@ from django.urls import reverse
 GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Payments",
-        (("Payments", "payments", "payments.payment"),),
+        (
+            ("Payments", "payments", "payments.payment"),
+            ("Disputes", "gavel", "payments.dispute"),
+            ("Routing", "alt_route", "payments.routingrule"),
+            ("Account numbers", "tag", "payments.allocationrule"),
+        ),
     ),
     (
         "Messages",

@@ -12,6 +12,7 @@ from integrations.contracts.inbound import (
     PaymentTouched,
     ReceiptReported,
     RefundReported,
+    SetupTouched,
     ValidationAsked,
 )
 from integrations.events import DomainEvent, TimelineAsked, respond, subscribe
@@ -24,6 +25,7 @@ def connect() -> None:
     from integrations.runtime import selectors as calls
     from payments import handlers as payments
     from payments import selectors as ledger
+    from payments import setup_handlers as setups
     from webhooks.inbound import selectors as receipts
     from webhooks.outbound import selectors as deliveries
     from webhooks.outbound import services as outbound
@@ -31,6 +33,7 @@ def connect() -> None:
     # What providers report.
     subscribe(PaymentReported, payments.on_payment_reported)
     subscribe(PaymentTouched, payments.on_payment_touched)
+    subscribe(SetupTouched, setups.on_setup_touched)
     subscribe(MoneyReceived, payments.on_money_received)
     subscribe(RefundReported, payments.on_refund_reported)
     subscribe(ReceiptReported, payments.on_receipt_reported)

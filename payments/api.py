@@ -39,6 +39,7 @@ from payments.services import (
     start_payment,
     sync_payment,
 )
+from payments.setup_api import routes as setup_routes
 
 IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and body give the stored answer, for 24 hours."
@@ -279,4 +280,5 @@ routes: list[Any] = [
     re_path(rf"{PAYMENT}/allocate$", AllocateView.as_view()),
     re_path(rf"{PAYMENT}/timeline$", TimelineView.as_view()),
     re_path(rf"{PAYMENT}/receipt$", ReceiptView.as_view()),
+    *setup_routes,
 ]

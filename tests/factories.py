@@ -20,9 +20,10 @@ from integrations.messaging.models import Message
 from integrations.messaging.services import send_sms
 from integrations.models import CallLog, Config, Direction, LogStatus, Membership, QueueItem, Role, Tenant, User
 from integrations.runtime.worker import Outcome, claim, recover_lapsed, run
+from integrations.secrets import seal
 from integrations.simulators import default_state_dir
 from integrations.tenancy.authentication import create_api_key
-from payments.models import Payment, Status
+from payments.models import PayerMethod, Payment, SetupIntent, Status
 from webhooks.outbound import services as outbound
 from webhooks.outbound.models import Delivery, Endpoint
 
@@ -135,6 +136,30 @@ def make_payment(tenant: Tenant, **fields: Any) -> Payment:
         **fields,
     }
     return Payment.unscoped.create(tenant=tenant, **values)
+
+
+def make_payer_method(config: Config, token: str = "card-token-1", **fields: Any) -> PayerMethod:
+    """Store a card at the config's gateway, as a row only."""
+    values: dict[str, Any] = {
+        "provider": config.provider_id,
+        "customer_id": "student-7",
+        "customer_ref": "cus-7",
+        "method_type": "card",
+        "brand": "Visa",
+        "last4": "4242",
+        "expires": "12/2030",
+        "sealed_token": seal(config.tenant_id, token),
+        "created": clock.now(),
+        **fields,
+    }
+    return PayerMethod.unscoped.create(tenant_id=config.tenant_id, config=config, **values)
+
+
+def make_setup(config: Config, **fields: Any) -> SetupIntent:
+    """Store a setup that waits for its payer, as a row only: nothing was asked of any gateway."""
+    now = clock.now()
+    values = {"provider": config.provider_id, "status": "requires_action", "method_type": "card", "created": now, **fields}
+    return SetupIntent.unscoped.create(tenant_id=config.tenant_id, config=config, updated=now, **values)
 
 
 def make_message(tenant: Tenant, **fields: Any) -> Message:

@@ -5,18 +5,23 @@ from payments.jobs.authorize import AuthorizeJob, CompleteJob
 from payments.jobs.holds import CaptureCheckJob, CaptureJob, VoidJob
 from payments.jobs.incoming import VerifyIncomingJob, VerifyLateJob
 from payments.jobs.refunds import RefundCheckJob, RefundJob
+from payments.jobs.setup import CompleteSetupJob, ForgetMethodJob, SetupJob, SetupPollJob
 
 ALL = (
     AuthorizeJob,
     CaptureCheckJob,
     CaptureJob,
     CompleteJob,
+    CompleteSetupJob,
     ConfirmJob,
     ExpiryWarningJob,
+    ForgetMethodJob,
     GiveUpJob,
     PollJob,
     RefundCheckJob,
     RefundJob,
+    SetupJob,
+    SetupPollJob,
     VerifyIncomingJob,
     VerifyLateJob,
     VoidJob,

@@ -9,7 +9,7 @@ from integrations.contracts.ids import new_id, new_token
 from integrations.messaging.models import Message, MessageEvent, Recipient, Suppression, UnmatchedReport
 from integrations.models import Alert, Attempt, Membership, PrimaryConfig, ProviderGrant, QueueState, Tenant
 from integrations.tenancy.authentication import create_api_key
-from payments.models import LedgerEntry, Operation, Payment
+from payments.models import AllocationRule, Dispute, LedgerEntry, Operation, Payment, RoutingRule, RoutingStep
 from tests import factories
 from webhooks.inbound.models import Receipt
 from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Event
@@ -71,6 +71,25 @@ def make_payment(tenant: Tenant, config: Any = None, **fields: Any) -> Payment:
     return payment
 
 
+def make_dispute(payment: Payment, **fields: Any) -> Dispute:
+    """Return a dispute about the whole payment that waits for an answer, the money withdrawn."""
+    now = clock.now()
+    values: dict[str, Any] = {
+        "provider": payment.provider,
+        "provider_ref": f"dp-{new_token()[:12]}",
+        "status": "needs_response",
+        "amount": payment.amount,
+        "currency": payment.currency,
+        "reason": "fraudulent",
+        "withdrawn": True,
+        "respond_by": now,
+        "created": now,
+        "updated": now,
+        **fields,
+    }
+    return Dispute.unscoped.create(tenant=payment.tenant, payment=payment, **values)
+
+
 def make_rows(tenant: Tenant) -> dict[str, Any]:
     """Return {model label: row}. Everything is written as if by the hub itself; the config holds `CANARY` as a secret."""
     now = clock.now()
@@ -115,6 +134,9 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         received_at=now,
     )
     member = factories.make_user(f"clerk-of-{tenant.slug}")
+    payment = make_payment(tenant)
+    rule = RoutingRule.unscoped.create(tenant=tenant, name=f"rule of {tenant.slug}", currency="KES", minimum=100)
+    RoutingStep.unscoped.create(tenant=tenant, rule=rule, config=config)
     rows = [
         config,
         PrimaryConfig.unscoped.filter(tenant=tenant).first(),
@@ -126,7 +148,10 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         delivery,
         message,
         receipt,
-        make_payment(tenant),
+        payment,
+        make_dispute(payment),
+        rule,
+        AllocationRule.unscoped.create(tenant=tenant, pattern=r"INV-\d+", reference_type="invoice"),
         Alert.objects.create(tenant=tenant, kind="sample", subject=tenant.slug, message=f"look at {tenant.slug}"),
         Membership.unscoped.create(tenant=tenant, user=member, role="staff"),
         ProviderGrant.unscoped.create(tenant=tenant, provider_id="africastalking"),

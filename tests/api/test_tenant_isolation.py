@@ -104,6 +104,8 @@ def theirs(other_tenant: Tenant) -> dict[str, Any]:
         "item_id": factories.make_item(other_tenant, state="failed").pk,
         "message_id": factories.make_message(other_tenant).pk,
         "payment_id": factories.make_payment(other_tenant, receipt_number="2026-000001").pk,
+        "setup_id": factories.make_setup(gateway).pk,
+        "method_id": factories.make_payer_method(gateway).pk,
         "endpoint_id": endpoint.pk,
         "delivery_id": factories.make_delivery(endpoint).pk,
     }
@@ -170,7 +172,9 @@ def test_the_owner_sees_all_of_it_in_the_lists(
     owner = api(other_tenant)
     bodies = [owner.get(route.url({})).json() for route in LISTS]
     seen = {row.get("id") for body in bodies if "results" in body for row in body["results"]}
-    assert set(theirs.values()) - seen == {theirs["delivery_id"]}, "deliveries are listed below their endpoint"
+    assert set(theirs.values()) - seen == {theirs["delivery_id"], theirs["setup_id"]}, (
+        "deliveries are listed below their endpoint, and setups are not listed"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from django import forms
 from django.contrib import admin
 from django.contrib.admin.utils import quote, unquote
 from django.http import Http404, HttpRequest, HttpResponse
@@ -13,54 +10,23 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminRadioSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from integrations.adminbase.access import READERS
-from integrations.adminbase.base import Button, TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
 from integrations.adminbase.render import badge, link, moment, money, one_line, pretty_json, reference, table, when
 from integrations.events import TimelineEntry
 from integrations.models import Role
-from payments import receipts, services
+from payments import receipts
+from payments.admin.buttons import PaymentButtons
+from payments.admin.disputes import dispute_badge
 from payments.models import Payment, Status
 from payments.selectors import payment_timeline
-from payments.transitions import is_open
 
 CREATED = when("created", "Created")
 
 
-class AllocateForm(forms.Form):
-    """What money is for that came in by itself."""
-
-    reference_type = forms.CharField(
-        max_length=40, label="Kind", initial="invoice", widget=UnfoldAdminTextInputWidget(), help_text="For example invoice."
-    )
-    reference_id = forms.CharField(
-        max_length=100, label="Number", widget=UnfoldAdminTextInputWidget(), help_text="For example INV-0042."
-    )
-
-
-class DecideForm(forms.Form):
-    """What a person found in the provider's own statement."""
-
-    paid = forms.ChoiceField(
-        choices=[("yes", "The money arrived"), ("no", "No money arrived")],
-        label="What the provider's statement says",
-        widget=UnfoldAdminRadioSelectWidget(),
-    )
-    receipt = forms.CharField(
-        max_length=60, required=False, label="Provider's receipt number", widget=UnfoldAdminTextInputWidget()
-    )
-    note = forms.CharField(
-        max_length=250,
-        label="On what grounds",
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
-        help_text="It goes into the payment's ledger with your name.",
-    )
-
-
 @admin.register(Payment)
-class PaymentAdmin(TenantScopedAdmin):
+class PaymentAdmin(PaymentButtons):
     """Read-only, for staff too. Money moves by the services behind the buttons, and only admins press them."""
 
     viewers = READERS | {Role.STAFF}
@@ -84,11 +50,6 @@ class PaymentAdmin(TenantScopedAdmin):
         "payer_name",
     )
     search_help_text = "Reference, receipt, phone, payer or an id"
-    buttons = (
-        Button("sync", "Ask the provider now", "sync", "primary"),
-        Button("allocate", "Allocate", "assignment_turned_in", "primary", form=AllocateForm),
-        Button("decide", "Decide by hand", "gavel", form=DecideForm),
-    )
     fieldsets = (
         (
             None,
@@ -98,7 +59,10 @@ class PaymentAdmin(TenantScopedAdmin):
                     ("payer", "about"),
                     ("provider", "config"),
                     ("receipt", "receipt_number"),
+                    ("held", "released"),
                     ("captured", "refunded"),
+                    ("disputed", "fee"),
+                    ("paid_with", "expires_at"),
                     ("reported", "failure_text"),
                     ("account_number", "origin"),
                     ("created", "completed_at"),
@@ -114,8 +78,13 @@ class PaymentAdmin(TenantScopedAdmin):
         "shown_status",
         "payer",
         "about",
+        "held",
+        "released",
         "captured",
         "refunded",
+        "disputed",
+        "fee",
+        "paid_with",
         "reported",
         "failure_text",
         "receipt_links",
@@ -124,6 +93,7 @@ class PaymentAdmin(TenantScopedAdmin):
     panels = (
         ("Timeline", "timeline"),
         ("Operations", "operations_table"),
+        ("Disputes", "disputes_table"),
         ("Ledger", "ledger_table"),
         ("Metadata", "shown_metadata"),
     )
@@ -151,6 +121,26 @@ class PaymentAdmin(TenantScopedAdmin):
         if not obj.allocated:
             return badge("warning", "unallocated")
         return one_line(f"{obj.reference_type} {obj.reference_id}".strip() or "-")
+
+    @display(description="Held, to be captured")
+    def held(self, obj: Payment) -> str:
+        return money(obj.amount_capturable, obj.currency)
+
+    @display(description="Released")
+    def released(self, obj: Payment) -> str:
+        return money(obj.amount_voided, obj.currency)
+
+    @display(description="Disputed")
+    def disputed(self, obj: Payment) -> str:
+        return money(obj.amount_disputed, obj.currency)
+
+    @display(description="Gateway's fee")
+    def fee(self, obj: Payment) -> str:
+        return money(obj.fee_amount, obj.fee_currency)
+
+    @display(description="Paid with")
+    def paid_with(self, obj: Payment) -> str:
+        return " · ".join(filter(None, [obj.method_type.replace("_", " "), obj.method_name, obj.method_detail])) or "-"
 
     @display(description="Received")
     def captured(self, obj: Payment) -> str:
@@ -198,12 +188,30 @@ class PaymentAdmin(TenantScopedAdmin):
                 each.kind,
                 money(each.amount, obj.currency),
                 badge(each.status),
+                each.provider or obj.provider,
+                each.get_origin_display(),
                 each.receipt or each.provider_ref or "-",
                 each.reason or (each.failure or {}).get("message", "") or "-",
             )
             for each in obj.operations.order_by("created")
         ]
-        return table(("Created", "Kind", "Amount", "Status", "Provider's id", "Why"), rows)
+        return table(("Created", "Kind", "Amount", "Status", "Gateway", "Origin", "Provider's id", "Why"), rows)
+
+    def disputes_table(self, request: HttpRequest, obj: Payment) -> SafeString:
+        rows = [
+            (
+                moment(each.created),
+                money(each.amount, each.currency),
+                dispute_badge(each),
+                "yes" if each.withdrawn else "no",
+                moment(each.respond_by),
+                each.reason or "-",
+                each.provider_ref,
+            )
+            for each in obj.disputes.order_by("created")
+        ]
+        headers = ("Created", "Amount", "Status", "Money withdrawn", "Answer by", "Why", "Provider's id")
+        return table(headers, rows, empty="None.")
 
     def ledger_table(self, request: HttpRequest, obj: Payment) -> SafeString:
         rows = [
@@ -251,46 +259,6 @@ class PaymentAdmin(TenantScopedAdmin):
             raise Http404("There is no receipt for this.")
         return payment
 
-    # --- what can be done ---------------------------------------------------------------------------------------------
-
-    def offers(self, request: HttpRequest, obj: Payment, button: Button) -> bool:
-        match button.name:
-            case "sync":
-                return is_open(obj.status)
-            case "allocate":
-                return not obj.allocated
-            case _:
-                return obj.status in (Status.NEEDS_REVIEW, Status.CONFLICTED, Status.UNKNOWN)
-
-    def press_sync(self, request: HttpRequest, obj: Payment) -> str:
-        found = services.sync_payment(payment=obj, actor=_actor(request))
-        return f"The provider was asked: the payment is {found.get_status_display().lower()}."
-
-    def press_allocate(self, request: HttpRequest, obj: Payment, data: dict[str, Any]) -> str:
-        services.allocate_payment(
-            tenant=obj.tenant,
-            payment_id=obj.pk,
-            reference_type=data["reference_type"],
-            reference_id=data["reference_id"],
-            actor=_actor(request),
-        )
-        return f"Allocated to {data['reference_type']} {data['reference_id']}."
-
-    def press_decide(self, request: HttpRequest, obj: Payment, data: dict[str, Any]) -> str:
-        found = services.resolve_payment(
-            tenant=obj.tenant,
-            payment_id=obj.pk,
-            paid=data["paid"] == "yes",
-            receipt=data["receipt"],
-            note=data["note"],
-            actor=_actor(request),
-        )
-        return f"Decided: the payment is {found.get_status_display().lower()}."
-
 
 def _details(request: HttpRequest, entry: TimelineEntry) -> SafeString:
     return reference(entry.object_type, entry.object_id, request=request, short=True)
-
-
-def _actor(request: HttpRequest) -> str:
-    return f"user {request.user.get_username()}"

@@ -209,6 +209,6 @@ def test_control_page_of_the_simulators(
 ) -> None:
     page = open_page(size)
     page.goto(simulators.url)
-    expect(page.get_by_text("M-Pesa").first).to_be_visible()
+    expect(page.get_by_role("heading", name="M-Pesa")).to_be_visible()
     shots(page, f"{'desktop' if size == DESKTOP else 'phone'}-control")
     assert not overflows(page)

@@ -114,7 +114,7 @@ class Fee:
         """The only try that had, or may have had, its effect; a `failed` one certainly had none and may come before it."""
         attempts = self.attempts(kind)
         assert [each["state"] for each in attempts[:-1]] == ["failed"] * (len(attempts) - 1), attempts
-        assert attempts[-1]["state"] in {"succeeded", "unknown"}
+        assert attempts[-1]["state"] in {"succeeded", "unknown"}, attempts
         return attempts[-1]
 
     def caller(self, kind: str) -> psutil.Process:
@@ -147,10 +147,12 @@ class Fee:
         return [row["error_class"] for row in found]
 
     def ended(self) -> bool:
-        """Paid, and school and parent told."""
+        """Paid, school and parent told, and no try of the two left in the hands of a process that died over it."""
         try:
             states = [each["state"] for each in self.recipients()]
-            return self.payment()["status"] == "succeeded" and states == ["delivered"] and self.received() != []
+            told = self.payment()["status"] == "succeeded" and states == ["delivered"] and self.received() != []
+            tries = [*self.attempts("payment.authorize"), *self.attempts("sms.send")] if told else []
+            return told and all(each["state"] != "sending" for each in tries)
         except (*DOWN, psycopg.Error):
             return False
 

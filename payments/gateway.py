@@ -61,8 +61,11 @@ def page_url(token: str, part: str = "") -> str:
     return f"{settings.PUBLIC_BASE_URL}/pay/{token}{part}"
 
 
-def call_about(payment: Payment, operation: str, argument: object, *, reference: tuple[str, str] | None = None) -> Call:
-    """Return a call to the account that the payment is at."""
+def call_about(
+    payment: Payment, operation: str, argument: object, *, reference: tuple[str, str] | None = None, begins: bool = False
+) -> Call:
+    """Return a call to the account that the payment is at. Unless it `begins` something there, the account may be switched off
+    meanwhile: a payment stays with its gateway to the end."""
     return Call(
         Capability.PAYMENT,
         operation,
@@ -70,6 +73,7 @@ def call_about(payment: Payment, operation: str, argument: object, *, reference:
         config_id=payment.config_id,
         reference=reference or ("payment", payment.pk),
         external_reference=payment.provider_ref,
+        in_flight=not begins,
     )
 
 

@@ -17,6 +17,7 @@ class Call:
     """An adapter method and its arguments. With neither `config_id` nor `provider` the tenant's primary config serves it.
 
     `reference` is (type, id) of our object that it is about, `external_reference` the provider's id where already known.
+    `in_flight`: it carries on what its account has begun, so it is made also while the account is switched off.
     """
 
     capability: Capability
@@ -26,6 +27,7 @@ class Call:
     provider: str | None = None
     reference: tuple[str, str] = ("", "")
     external_reference: str = ""
+    in_flight: bool = False
 
 
 class RetryLater(Exception):

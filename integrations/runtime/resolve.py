@@ -14,7 +14,11 @@ def resolve(call: Call, *, tenant_id: int) -> ConfigView:
     """Return the config by id, else the tenant's for the named provider, else its primary of the category, else its only
     one, else the installation's where the tenant is granted it. Raises `NotConfigured` naming what is missing."""
     config = find_config(
-        tenant_id=tenant_id, capability=call.capability.value, config_id=call.config_id, provider=call.provider
+        tenant_id=tenant_id,
+        capability=call.capability.value,
+        config_id=call.config_id,
+        provider=call.provider,
+        active_only=not call.in_flight,
     )
     if config is not None:
         return config_view(config)
@@ -25,11 +29,20 @@ def resolve(call: Call, *, tenant_id: int) -> ConfigView:
     return view
 
 
-def find_config(*, tenant_id: int, capability: str, config_id: int | None = None, provider: str | None = None) -> Config | None:
-    """Return the tenant's own active config for a capability, or None."""
-    mine = Config.unscoped.filter(tenant_id=tenant_id, is_active=True, provider__enabled=True)
+def find_config(
+    *,
+    tenant_id: int,
+    capability: str,
+    config_id: int | None = None,
+    provider: str | None = None,
+    active_only: bool = True,
+) -> Config | None:
+    """Return the tenant's own active config for a capability, or None. Without `active_only` a config that is named by its id
+    may be switched off: what was begun there still has to end."""
+    enabled = Config.unscoped.filter(tenant_id=tenant_id, provider__enabled=True)
+    mine = enabled.filter(is_active=True)
     if config_id is not None:
-        return mine.filter(pk=config_id).first()
+        return (mine if active_only else enabled).filter(pk=config_id).first()
     primary = PrimaryConfig.unscoped.filter(tenant_id=tenant_id, category=capability).values_list("config_id", flat=True)
     if provider:
         try:

@@ -21,7 +21,14 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from django_scopes import scope
 
 from integrations.contracts import clock
-from integrations.contracts.errors import AuthenticationFailed, Expired, OutcomeUnknown, ProviderError, Undecided
+from integrations.contracts.errors import (
+    AuthenticationFailed,
+    Expired,
+    NotConfigured,
+    OutcomeUnknown,
+    ProviderError,
+    Undecided,
+)
 from integrations.models import Alert, Attempt, AttemptState, CallLog, Config, ConfigStatus, QueueItem, QueueState
 from integrations.runtime import jobs
 from integrations.runtime.alerts import raise_alert
@@ -222,9 +229,13 @@ def _settle_failure(item: QueueItem, job: jobs.ProviderJob | jobs.LocalJob, erro
         unknown = isinstance(error, OutcomeUnknown)
         undecided = isinstance(error, Undecided)
         wait = None if unknown and not undecided else _wait(locked, error)
-        if wait is not None and not undecided and isinstance(job, jobs.ProviderJob) and job.gives_up(locked, error):
+        in_doubt = not unknown and _may_have_acted(locked, error)
+        certain = not undecided and not in_doubt
+        if wait is not None and certain and isinstance(job, jobs.ProviderJob) and job.gives_up(locked, error):
             wait = None
-        if wait is None and not unknown and _may_have_acted(locked, error):
+        if isinstance(error, AuthenticationFailed):
+            _needs_attention(locked, error)
+        if wait is None and in_doubt:
             error, unknown = OutcomeUnknown(error.message, provider=error.provider), True
         Attempt.unscoped.filter(item=item, fence=item.fence).update(
             state=AttemptState.UNKNOWN if unknown else AttemptState.FAILED,
@@ -245,8 +256,6 @@ def _settle_failure(item: QueueItem, job: jobs.ProviderJob | jobs.LocalJob, erro
                 job.waiting(locked, error)
             return Outcome(QueueState.PENDING, error=error)
         _finish(locked, QueueState.FAILED)
-        if isinstance(error, AuthenticationFailed):
-            _needs_attention(locked, error)
         if error.retryable or isinstance(error, Expired):
             _alert_dead(locked, error.message)
         job.failed(locked, error)
@@ -256,7 +265,7 @@ def _settle_failure(item: QueueItem, job: jobs.ProviderJob | jobs.LocalJob, erro
 def _may_have_acted(item: QueueItem, error: ProviderError) -> bool:
     """Tell whether an earlier, undecided try may have had its effect, and this error says nothing about that: a call that
     could not be made any more (nobody there, too late, refused at the door) is no proof that the first one did nothing."""
-    says_nothing = error.retryable or isinstance(error, Expired | AuthenticationFailed)
+    says_nothing = error.retryable or isinstance(error, Expired | AuthenticationFailed | NotConfigured)
     return says_nothing and Attempt.unscoped.filter(item=item, state=AttemptState.UNKNOWN).exists()
 
 

@@ -11,12 +11,12 @@ from integrations.adminbase.base import Button, TenantScopedAdmin
 from integrations.adminbase.render import money
 from integrations.contracts.errors import ProviderError
 from integrations.contracts.payment_features import GatewayOperation
-from integrations.models import QueueItem, QueueState
 from integrations.secrets import SecretUnreadable
 from payments import services
 from payments.admin.forms import AllocateForm, CaptureForm, DecideForm, RefundForm
 from payments.gateway import payment_features
 from payments.models import Operation, OperationKind, OperationStatus, Payment, Status
+from payments.services.cancel import unsent_request
 from payments.transitions import is_held, is_open
 
 _WAITS = (Status.REQUIRES_ACTION, Status.PROCESSING)
@@ -148,14 +148,7 @@ def _cancellable(payment: Payment) -> bool:
         return False
     if payment.provider_ref:
         return _can(payment, GatewayOperation.CANCEL)
-    # Not sent yet, so that no gateway has a say.
-    return (
-        QueueItem.unscoped.filter(
-            tenant_id=payment.tenant_id, kind="payment.authorize", reference_id=payment.pk, state=QueueState.PENDING
-        )
-        .exclude(tries__isnull=False)
-        .exists()
-    )
+    return unsent_request(payment) is not None  # then no gateway has a say
 
 
 def _known(payment: Payment) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from integrations.contracts import clock
@@ -119,7 +120,7 @@ class ConfirmJob(ProviderJob):
         call = call_about(payment, "payment_status", payment_query(payment, operation))
         if operation is None or operation.config_id == payment.config_id:
             return call
-        return Call(call.capability, call.operation, call.arguments, config_id=operation.config_id, reference=call.reference)
+        return replace(call, config_id=operation.config_id, external_reference=operation.provider_ref)
 
     @staticmethod
     def _operation(item: QueueItem, payment: Payment) -> Operation | None:

@@ -27,7 +27,8 @@ class AuthorizeJob(ProviderJob):
         operation = Operation.objects.get(pk=item.payload["operation"])
         if not is_open(payment.status) or payment.provider_ref or operation.config_id != payment.config_id:
             return None
-        return call_about(payment, "authorize", payment_request(payment, operation, attempt=item.attempts + 1))
+        request = payment_request(payment, operation, attempt=item.attempts + 1)
+        return call_about(payment, "authorize", request, begins=not item.attempts)
 
     def gives_up(self, item: QueueItem, error: ProviderError) -> bool:
         payment = Payment.objects.get(pk=item.payload["payment"])

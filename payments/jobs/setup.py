@@ -21,7 +21,7 @@ from payments.setups import apply_setup, ends_at, is_open, move_setup, schedule_
 FORGET_ROUNDS = 5
 
 
-def _call(setup: SetupIntent, operation: str, *, completes: bool = False) -> Call:
+def _call(setup: SetupIntent, operation: str, *, completes: bool = False, begins: bool = False) -> Call:
     return Call(
         Capability.PAYMENT,
         operation,
@@ -29,6 +29,7 @@ def _call(setup: SetupIntent, operation: str, *, completes: bool = False) -> Cal
         config_id=setup.config_id,
         reference=("setup", setup.pk),
         external_reference=setup.provider_ref,
+        in_flight=not begins,
     )
 
 
@@ -44,7 +45,7 @@ class SetupJob(ProviderJob):
 
     def prepare(self, item: QueueItem) -> Call | None:
         setup = SetupIntent.objects.get(pk=item.payload["setup"])
-        return _call(setup, "setup") if is_open(setup) and not setup.provider_ref else None
+        return _call(setup, "setup", begins=not item.attempts) if is_open(setup) and not setup.provider_ref else None
 
     def succeeded(self, item: QueueItem, result: SetupResult) -> None:
         schedule_setup_poll(apply_setup(item.payload["setup"], result))
@@ -119,7 +120,14 @@ class ForgetMethodJob(ProviderJob):
             expires=method.expires,
             payer=method.payer,
         )
-        return Call(Capability.PAYMENT, "forget", (stored,), config_id=method.config_id, reference=("payer_method", method.pk))
+        return Call(
+            Capability.PAYMENT,
+            "forget",
+            (stored,),
+            config_id=method.config_id,
+            reference=("payer_method", method.pk),
+            in_flight=True,
+        )
 
     def succeeded(self, item: QueueItem, result: None) -> None:
         """The row was taken out of use when its removal was asked for; nothing more to write down."""

@@ -26,7 +26,7 @@ def cancel_payment(*, tenant: Tenant, payment_id: str, actor: str) -> Payment:
     the gateway can do that. Raises `Conflict` (what is paid is refunded, not cancelled), `UnsupportedOperation`,
     `Payment.DoesNotExist`, with nothing changed.
     """
-    unsent = _unsent(tenant, payment_id)
+    unsent = unsent_request(Payment.objects.get(pk=payment_id, tenant=tenant))
     if unsent is not None:
         cancel_item(unsent.pk, tenant_id=tenant.pk, by=actor)
         return Payment.objects.get(pk=payment_id)
@@ -40,11 +40,10 @@ def cancel_payment(*, tenant: Tenant, payment_id: str, actor: str) -> Payment:
     return payment
 
 
-def _unsent(tenant: Tenant, payment_id: str) -> QueueItem | None:
+def unsent_request(payment: Payment) -> QueueItem | None:
     """Return the request for the money where it still waits in the queue and certainly was never sent."""
-    payment = Payment.objects.get(pk=payment_id, tenant=tenant)
     waiting = QueueItem.unscoped.filter(
-        tenant_id=tenant.pk, kind="payment.authorize", reference_id=payment.pk, state=QueueState.PENDING
+        tenant_id=payment.tenant_id, kind="payment.authorize", reference_id=payment.pk, state=QueueState.PENDING
     ).exclude(tries__isnull=False)
     return None if payment.provider_ref else waiting.first()
 

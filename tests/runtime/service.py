@@ -17,6 +17,7 @@ from integrations.contracts.errors import (
     OutcomeUnknown,
     ProviderUnavailable,
     RateLimited,
+    Undecided,
 )
 from integrations.contracts.provider import Provider, RateLimit
 from integrations.contracts.schema import ConfigSchema, Secret, Text
@@ -83,7 +84,7 @@ class Service:
 
 
 class SampleAdapter(Adapter):
-    """`act` has an effect, `ask` has none."""
+    """`act` has an effect, `act_with_key` one that the service deduplicates, `ask` has none."""
 
     def test_connection(self) -> TestResult:
         self.ask("ping")
@@ -100,6 +101,14 @@ class SampleAdapter(Adapter):
         )
         self._judge(reply, effect=True)
         reply.json()["ok"]
+        return value
+
+    def act_with_key(self, value: str) -> str:
+        try:
+            reply = self.http.request("POST", "/act", operation="act", json={"value": value, "key": "k1"})
+            self._judge(reply, effect=True)
+        except OutcomeUnknown as error:
+            raise Undecided(error.message) from error
         return value
 
     def act_form(self, value: str) -> str:

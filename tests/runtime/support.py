@@ -46,6 +46,7 @@ class SampleJob(ProviderJob):
             (item.payload.get("value", "v"),),
             config_id=item.config_id,
             reference=("thing", "t1"),
+            in_flight=item.payload.get("in_flight", False),
         )
 
     def succeeded(self, item: QueueItem, result: Any) -> None:
@@ -61,6 +62,9 @@ class SampleJob(ProviderJob):
         if item.payload.get("break_on") == "unknown":
             raise RuntimeError("bug in unknown")
         return self.on_unknown
+
+    def gives_up(self, item: QueueItem, error: ProviderError) -> bool:
+        return bool(item.payload.get("gives_up"))
 
     def waiting(self, item: QueueItem, error: ProviderError) -> None:
         _tell(item, "waiting", type(error).__name__)

@@ -123,6 +123,11 @@ def config_view(config: Config) -> ConfigView:
     )
 
 
+def _refuse_keys_of_another(provider: Provider, environment: Environment, values: Mapping[str, Any]) -> None:
+    if provider.check_environment is not None and (wrong := provider.check_environment(values, environment)):
+        raise SchemaErrors(dict(wrong))
+
+
 def global_view(provider: Provider, tenant_id: int, environ: Mapping[str, str] | None = None) -> ConfigView | None:
     """Return the installation-wide config of a global provider from `PROVIDER_<SLUG>_<FIELD>`, or None where it is not set.
 
@@ -138,6 +143,7 @@ def global_view(provider: Provider, tenant_id: int, environ: Mapping[str, str] |
     try:
         values, secrets = provider.config.clean(given)
         environment = Environment(source.get(prefix + "ENVIRONMENT", Environment.PRODUCTION.value))
+        _refuse_keys_of_another(provider, environment, {**values, **secrets})
     except SchemaErrors as error:
         names = ", ".join(prefix + name.upper() for name in error.errors)
         raise NotConfigured(f"The installation's account is set up wrongly: {names}.", provider=provider.slug) from error

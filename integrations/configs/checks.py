@@ -60,13 +60,14 @@ def register_webhooks(*, config: Config) -> Outcome:
     done.
 
     Called outside of any transaction. Raises `ProviderError`: `UnsupportedOperation` where it is done by hand, `Conflict`
-    for a config that is switched off, or was moved to another environment or removed meanwhile.
+    for a config that is switched off, is being registered right now, or was moved to another environment or removed meanwhile.
     """
     _require_active(config)
     begun = time.monotonic()
-    urls = {each.purpose: each.url for each in callback_urls(config)}
-    registration: Registration = _call(config, "register_webhooks", urls)
-    registrations.store(config, registration)
+    with registrations.one_at_a_time(config):
+        urls = {each.purpose: each.url for each in callback_urls(config)}
+        registration: Registration = _call(config, "register_webhooks", urls)
+        registrations.store(config, registration)
     return Outcome(True, "registered", registration.detail, _since(begun))
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from integrations.configs import routing, schemas
 from integrations.contracts.adapter import Registration
@@ -22,6 +24,25 @@ from integrations.models import Config, ExternalReference
 from integrations.registry import get_provider
 
 KIND = "webhooks_registered"
+
+
+@contextmanager
+def one_at_a_time(config: Config) -> Iterator[None]:
+    """Hold off a second registration of the same config: both would look, find nothing, and register twice.
+
+    Raises `Conflict` while another one is under way. The lock belongs to the database session, so it ends with a process that
+    dies, and no transaction is open meanwhile.
+    """
+    lock = int.from_bytes(hashlib.sha256(f"{KIND}:{config.pk}".encode()).digest()[:8], "big", signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [lock])
+        if not cursor.fetchone()[0]:
+            raise Conflict("Its webhooks are being registered right now.", provider=config.provider_id)
+    try:
+        yield
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_unlock(%s)", [lock])
 
 
 def store(config: Config, registration: Registration) -> None:

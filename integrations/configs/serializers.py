@@ -28,6 +28,7 @@ class SchemaFieldSerializer(serializers.Serializer[Any]):
     required = serializers.BooleanField()
     secret = serializers.BooleanField()
     default = serializers.JSONField(allow_null=True)
+    assigned = serializers.BooleanField(help_text="The provider gives it when webhooks are registered; nobody types it.")
     pattern = serializers.CharField(required=False, allow_blank=True, help_text="Must match the whole text.")
     multiline = serializers.BooleanField(required=False)
     choices = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), required=False)

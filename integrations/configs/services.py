@@ -83,7 +83,8 @@ def update_config(
     label: str | None = None,
     is_active: bool | None = None,
 ) -> Config:
-    """Change what is given and return the stored row. With `replace`, plain fields that are not given go back to empty.
+    """Change what is given and return the stored row. With `replace`, plain fields that are not given go back to empty, but
+    for those that the provider assigned when webhooks were registered.
 
     Changed values make the config untested, drop its access token and what is known of its registration at the provider.
     Raises as `create_config`.
@@ -103,7 +104,7 @@ def update_config(
         stored.is_active = active
         given = dict(values or {})
         kept = {name: value for name, value in before[2].items() if given.get(name, "") is not None}
-        merged = given if replace else {**stored.values, **given}
+        merged = {**_kept(stored, declared, replace=replace), **given}
         plain, secrets = schemas.clean(declared, merged, kept_secrets=kept, complete=active)
         stored.values = plain
         changed = (stored.environment, plain, secrets) != before
@@ -161,6 +162,11 @@ def set_primary(*, config: Config, category: str | None = None) -> list[str]:
                 tenant_id=config.tenant_id, category=each, defaults={"config_id": config.pk}
             )
     return chosen
+
+
+def _kept(config: Config, provider: Provider, *, replace: bool) -> dict[str, Any]:
+    assigned = {field.name for field in provider.config if field.assigned}
+    return {name: value for name, value in config.values.items() if not replace or name in assigned}
 
 
 def _secrets(config: Config) -> dict[str, Any]:

@@ -18,7 +18,10 @@ class SchemaErrors(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One value of a config. `validate` may raise ValueError with a text for the person who typed it."""
+    """One value of a config. `validate` may raise ValueError with a text for the person who typed it.
+
+    `assigned`: the provider gives it when webhooks are registered there; replacing a config without it keeps it.
+    """
 
     name: str
     label: str = ""
@@ -26,6 +29,7 @@ class Field:
     required: bool = True
     default: Any = None
     validate: Callable[[Any], Any] | None = None
+    assigned: bool = False
 
     secret = False
     json_type = "string"
@@ -45,6 +49,7 @@ class Field:
             "required": self.required,
             "secret": self.secret,
             "default": self.default,
+            "assigned": self.assigned,
         }
 
 

@@ -82,7 +82,7 @@ PROVIDER = Provider(
     config=ConfigSchema(
         Secret(name="secret_key"),
         Secret(name="webhook_secret", required=False, pattern=r"whsec_\w+"),
-        Text(name="endpoint_id", required=False),
+        Text(name="endpoint_id", required=False, assigned=True),
         Text(name="statement", required=False),
         Flag(name="multicapture", required=False, default=False),
     ),

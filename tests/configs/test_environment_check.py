@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,8 +10,10 @@ from rest_framework.test import APIClient
 
 from integrations.configs import schemas, services
 from integrations.configs.forms import ConfigForm, config_form_class
+from integrations.contracts.errors import NotConfigured
 from integrations.contracts.schema import SchemaErrors
 from integrations.models import Config, Tenant
+from integrations.registry import global_view
 from tests.configs.sample_fixtures import gateway, sample_config
 from tests.configs.sample_gateway import LIVE_KEY, PROVIDER, SLUG, TEST_KEY
 
@@ -110,3 +113,13 @@ def test_the_form_still_switches_off_what_is_wrong_already(tenant: Tenant) -> No
     assert off.is_valid(), off.errors
     off.save()
     assert stored(config)[3] is False
+
+
+def test_the_installations_own_account(tenant: Tenant) -> None:
+    installed = replace(PROVIDER, is_global=True)
+    given = {"PROVIDER_SAMPLE_PAY_SECRET_KEY": TEST_KEY}
+    with pytest.raises(NotConfigured, match="PROVIDER_SAMPLE_PAY_SECRET_KEY"):
+        global_view(installed, tenant.pk, given)
+    view = global_view(installed, tenant.pk, {**given, "PROVIDER_SAMPLE_PAY_ENVIRONMENT": "sandbox"})
+    assert view is not None
+    assert view.secret_key == TEST_KEY

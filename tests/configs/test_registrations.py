@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -86,6 +87,44 @@ def test_a_change_of_other_fields_meanwhile_is_kept(tenant: Tenant, gateway: typ
     assert stored.secrets() == {"secret_key": newer, "webhook_secret": SIGNING}
     assert stored.label == "renamed"
     assert not registrations.is_registered(stored), "it may be another account now"
+
+
+def test_replacing_a_config_keeps_what_the_provider_assigned(tenant: Tenant, gateway: type[SampleGateway]) -> None:
+    config = sample_config(tenant, values={"statement": "SCHOOL"})
+    gateway.answer = BROUGHT
+    services.register_webhooks(config=config)
+    services.update_config(config=config, values={"multicapture": False}, replace=True)
+    assert row(config).values == {"endpoint_id": "we_1", "multicapture": False}
+    services.update_config(config=config, values={"endpoint_id": "we_2"}, replace=True)
+    assert row(config).values["endpoint_id"] == "we_2"
+
+
+def test_one_registration_of_a_config_at_a_time(tenant: Tenant, gateway: type[SampleGateway]) -> None:
+    config, other = sample_config(tenant), sample_config(tenant)
+    problems: list[Exception | None] = []
+
+    def another() -> None:
+        def press(which: Config) -> None:
+            try:
+                services.register_webhooks(config=row(which))
+                problems.append(None)
+            except Conflict as problem:
+                problems.append(problem)
+            finally:
+                connection.close()
+
+        gateway.during = None
+        for which in (config, other):
+            thread = Thread(target=press, args=(which,))
+            thread.start()
+            thread.join()
+
+    gateway.during = another
+    services.register_webhooks(config=config)
+    assert isinstance(problems[0], Conflict)
+    assert problems[1:] == [None]
+    assert len(gateway.asked) == 2
+    services.register_webhooks(config=config)  # free again
 
 
 @pytest.mark.parametrize("what", ["moved", "removed"])

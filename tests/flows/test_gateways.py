@@ -175,6 +175,24 @@ def test_a_decided_gateway_stays_with_its_payment_when_the_primary_changes(
     assert ask(school, None).json()["provider"] == "flutterwave"
 
 
+@each_gateway
+def test_an_account_that_is_removed_takes_no_new_payment_and_ends_the_old_one(
+    school: School, until: Until, live_server: Any, gateway: str
+) -> None:
+    config = connect(school, live_server, gateway)
+    payment_id = ask(school, gateway).json()["id"]
+    assert school.api.delete(f"/api/v1/integrations/configs/{config.pk}").status_code in (200, 204)
+    assert not Config.unscoped.get(pk=config.pk).is_active
+    refused = ask(school, gateway)
+    assert (refused.status_code, refused.json()["errors"][0]["attr"]) == (422, "provider"), refused.json()
+
+    payer(school, gateway, payment_id, "approve")
+    until(lambda: shown(school, payment_id)["status"] == "succeeded")
+    answer = school.api.post("/api/v1/payments/refund", {"payment": payment_id}, format="json")
+    assert answer.status_code == 201, answer.json()
+    assert sum(row["captured"] for row in money(school, gateway, payment_id)) == 150_000
+
+
 def test_an_unpaid_page_is_called_off_where_the_gateway_can(school: School, until: Until, live_server: Any) -> None:
     connect(school, live_server, "pesapal")
     payment_id = ask(school, "pesapal").json()["id"]

@@ -49,6 +49,7 @@ CONFIG = ConfigSchema(
         pattern=r"[A-Za-z0-9_-]{1,50}",
         required=False,
         validate=_webhook_id,
+        assigned=True,
     ),
     Flag(
         name="vault",

@@ -27,6 +27,7 @@ CONFIG = ConfigSchema(
         help="Filled in when the webhooks are registered. Payments can't be started without it.",
         pattern=GUID,
         required=False,
+        assigned=True,
     ),
     Choice(
         name="country",

@@ -54,6 +54,7 @@ CONFIG = ConfigSchema(
         help="we_... of the endpoint. Filled in when the hub registers the endpoint itself.",
         pattern=r"we_[0-9A-Za-z]{3,100}",
         required=False,
+        assigned=True,
     ),
     Text(
         name="api_version",

@@ -110,6 +110,9 @@ def copyable(text: str) -> SafeString:
 
 _PAGES = {
     "payment": "payments.payment",
+    "dispute": "payments.dispute",
+    "setup": "payments.setupintent",
+    "payer_method": "payments.payermethod",
     "message": "messaging.message",
     "queue": "integrations.queueitem",
     "config": "integrations.config",

@@ -1,7 +1,8 @@
-"""The console's pages of payments: the payments themselves, disputes, and a tenant's rules."""
+"""The console's pages of payments: the payments themselves, disputes, stored payers, and a tenant's rules."""
 
 from payments.admin.disputes import DisputeAdmin
 from payments.admin.payment import PaymentAdmin
 from payments.admin.rules import AllocationRuleAdmin, RoutingRuleAdmin
+from payments.admin.stored import PayerMethodAdmin, SetupIntentAdmin
 
-__all__ = ["AllocationRuleAdmin", "DisputeAdmin", "PaymentAdmin", "RoutingRuleAdmin"]
+__all__ = ["AllocationRuleAdmin", "DisputeAdmin", "PayerMethodAdmin", "PaymentAdmin", "RoutingRuleAdmin", "SetupIntentAdmin"]

@@ -8,8 +8,19 @@ from integrations.contracts import clock
 from integrations.contracts.ids import new_id, new_token
 from integrations.messaging.models import Message, MessageEvent, Recipient, Suppression, UnmatchedReport
 from integrations.models import Alert, Attempt, Membership, PrimaryConfig, ProviderGrant, QueueState, Tenant
+from integrations.secrets import seal
 from integrations.tenancy.authentication import create_api_key
-from payments.models import AllocationRule, Dispute, LedgerEntry, Operation, Payment, RoutingRule, RoutingStep
+from payments.models import (
+    AllocationRule,
+    Dispute,
+    LedgerEntry,
+    Operation,
+    PayerMethod,
+    Payment,
+    RoutingRule,
+    RoutingStep,
+    SetupIntent,
+)
 from tests import factories
 from webhooks.inbound.models import Receipt
 from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Event
@@ -90,6 +101,28 @@ def make_dispute(payment: Payment, **fields: Any) -> Dispute:
     return Dispute.unscoped.create(tenant=payment.tenant, payment=payment, **values)
 
 
+def make_setup(tenant: Tenant, config: Any, **fields: Any) -> SetupIntent:
+    """Return a setup that has stored a card, whose token is `CANARY`."""
+    now = clock.now()
+    method = PayerMethod.unscoped.create(
+        tenant=tenant,
+        config=config,
+        provider=config.provider_id,
+        customer_id="c-1",
+        customer_ref="cus_1",
+        method_type="card",
+        brand="Visa",
+        last4="4242",
+        expires="12/2030",
+        sealed_token=seal(tenant.pk, CANARY),
+        created=now,
+    )
+    values: dict[str, Any] = {"status": "succeeded", "method_type": "card", "payer_method": method, **fields}
+    return SetupIntent.unscoped.create(
+        tenant=tenant, config=config, provider=config.provider_id, created=now, updated=now, **values
+    )
+
+
 def make_rows(tenant: Tenant) -> dict[str, Any]:
     """Return {model label: row}. Everything is written as if by the hub itself; the config holds `CANARY` as a secret."""
     now = clock.now()
@@ -135,6 +168,7 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
     )
     member = factories.make_user(f"clerk-of-{tenant.slug}")
     payment = make_payment(tenant)
+    setup = make_setup(tenant, config)
     rule = RoutingRule.unscoped.create(tenant=tenant, name=f"rule of {tenant.slug}", currency="KES", minimum=100)
     RoutingStep.unscoped.create(tenant=tenant, rule=rule, config=config)
     rows = [
@@ -150,6 +184,8 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         receipt,
         payment,
         make_dispute(payment),
+        setup,
+        setup.payer_method,
         rule,
         AllocationRule.unscoped.create(tenant=tenant, pattern=r"INV-\d+", reference_type="invoice"),
         Alert.objects.create(tenant=tenant, kind="sample", subject=tenant.slug, message=f"look at {tenant.slug}"),

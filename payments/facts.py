@@ -75,6 +75,7 @@ def settle_capture(payment: Payment, operation: Operation, fact: CaptureFact, *,
     if operation.status == OperationStatus.SUCCEEDED:
         _note_fee(operation, fact.fee)
         operation.save()
+        _captured_further(payment, operation, fact, actor)
         return
     if fact.state is RefundState.SUCCEEDED and fact.money.minor_units != operation.amount:
         _took_another_amount(payment, operation, fact)
@@ -105,7 +106,7 @@ def settle_capture(payment: Payment, operation: Operation, fact: CaptureFact, *,
         provider_ref=operation.provider_ref,
     )
     if operation.status == OperationStatus.SUCCEEDED:
-        publish(payment, "payment.captured", key=operation.pk, extra={"capture": operation.pk})
+        publish(payment, "payment.captured", key=operation.pk, extra={"capture_id": operation.pk})
 
 
 def _took_another_amount(payment: Payment, operation: Operation, fact: CaptureFact) -> None:
@@ -125,6 +126,27 @@ def _seen_capture(payment: Payment, fact: CaptureFact, actor: str) -> Operation 
         alert_mismatch(payment, f"The gateway reports a capture of {fact.money} that the hold does not cover.")
         return None
     return _seen(payment, OperationKind.CAPTURE, fact.money.minor_units, fact.provider_ref, "captured at the gateway")
+
+
+def _captured_further(payment: Payment, operation: Operation, fact: CaptureFact, actor: str) -> None:
+    """Book what a gateway whose captures have no ids of their own shows as one capture that has grown: more was taken there."""
+    if fact.state is not RefundState.SUCCEEDED or fact.money == Money(operation.amount, payment.currency):
+        return
+    same = payment.operations.filter(kind=OperationKind.CAPTURE, status=OperationStatus.SUCCEEDED)
+    pieces = same.filter(pk=operation.pk) | same.filter(provider_ref__startswith=f"{fact.provider_ref}:further:")
+    known = sum(pieces.values_list("amount", flat=True))
+    further = fact.money.minor_units - known
+    if further == 0 and fact.money.currency == payment.currency:
+        return
+    derive_totals(payment)
+    fits = fact.money.currency == payment.currency and 0 < further <= payment.amount_capturable
+    if operation.origin != OperationOrigin.GATEWAY or not fits:
+        alert_mismatch(payment, f"The gateway reports a capture of {fact.money} that was {Money(known, payment.currency)}.")
+        return
+    ref = f"{fact.provider_ref}:further:{fact.money.minor_units}"
+    piece = _seen(payment, OperationKind.CAPTURE, further, ref, "captured at the gateway")
+    own = CaptureFact(ref, Money(further, payment.currency), fact.state, receipt=fact.receipt)
+    settle_capture(payment, piece, own, actor=actor)
 
 
 def release(payment: Payment, *, actor: str, reason: str) -> None:

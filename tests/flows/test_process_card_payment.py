@@ -125,3 +125,22 @@ def test_a_refund_that_fails_days_later_is_the_tenants_money_again(cards: School
     cards.control("POST", "stripe/dashboard", json={"ref": payment["id"], "action": "fail_refund"})
     failed = until(lambda: found if (found := shown(cards, payment["id"]))["refunds"][0]["status"] == "failed" else None)
     assert (failed["amount_refunded"], failed["status"]) == (0, "succeeded")
+
+
+def test_captures_in_the_dashboard_that_stripe_shows_as_one_growing_sum(school: School, live_server: Any, until: Until) -> None:
+    config = make_config(school.tenant, "stripe", {"multicapture": True}, account="school")
+    url = f"{live_server.url}/hooks/{config.hook_token}/events"
+    school.control("PUT", "stripe/accounts/school", json={"webhook_url": url, "multicapture": True})
+    payment = ask(school, capture="manual").json()
+    for amount, captured in ((1000, 1000), (1500, 2500), (500, 3000)):
+        school.control("POST", "stripe/dashboard", json={"ref": payment["id"], "action": "capture", "amount": amount})
+        found = until(lambda: found if (found := shown(school, payment["id"]))["amount_captured"] == captured else None)  # noqa: B023
+        assert (found["status"], found["amount_capturable"]) == ("partially_captured", 5000 - captured)
+    post(school, "capture", payment=payment["id"], amount=2000)
+    done = until(lambda: found if (found := shown(school, payment["id"]))["status"] == "succeeded" else None)
+    assert (done["amount_captured"], done["amount_voided"]) == (5000, 0)
+    given = post(school, "refund", payment=payment["id"])
+    assert given.status_code == 201, given.json()
+    until(lambda: shown(school, payment["id"])["amount_refunded"] == 5000)
+    (row,) = money(school, "stripe", payment["id"])
+    assert (row["captured"], row["refunded"]) == (5000, 5000)

@@ -91,7 +91,8 @@ class Desk(Part):
         sim = self._sim
         match action:
             case "capture":
-                sim.intents.take(intent, intent["amount_capturable"] if amount is None else amount)
+                several = sim.events.setup(intent["_account"])["multicapture"]
+                sim.intents.take(intent, intent["amount_capturable"] if amount is None else amount, final=not several)
             case "void":
                 sim.intents.release(intent, "requested_by_customer")
             case "expire":

@@ -8,6 +8,7 @@ from typing import Any
 import structlog
 
 from integrations.http.masking import mask_log_event
+from integrations_site.private_paths import mask_payer_pages
 
 
 def configure(options: dict[str, Any]) -> None:
@@ -33,6 +34,7 @@ def configure(options: dict[str, Any]) -> None:
                         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                         structlog.processors.format_exc_info,
                         mask_log_event,
+                        mask_payer_pages,
                         renderer,
                     ],
                 }

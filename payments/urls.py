@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from payments import pages
+from payments.pages import views
 
 urlpatterns = [
-    path("pay/<slug:token>", pages.start, name="pay"),
-    path("pay/<slug:token>/return", pages.back, name="pay-return"),
-    path("pay/<slug:token>/cancel", pages.cancelled, name="pay-cancel"),
-    path("pay/<slug:token>/status", pages.status, name="pay-status"),
+    path("pay/<slug:token>", views.start, name="pay"),
+    path("pay/<slug:token>/return", views.back, name="pay-return"),
+    path("pay/<slug:token>/cancel", views.cancelled, name="pay-cancel"),
+    path("pay/<slug:token>/status", views.status, name="pay-status"),
 ]

@@ -37,8 +37,8 @@ ALWAYS_MASKED = frozenset(
     }
 )
 
-# The token in the path of a callback URL is what makes the caller believable: it is a credential too.
-HOOK_PATH = re.compile(r"(/hooks/)[0-9a-f]{16,64}")
+# The token in the path of a callback URL makes the caller believable, that of a payer's page opens it: credentials too.
+OWN_PATH = re.compile(r"(/(?:hooks|pay)/)[0-9a-f]{16,64}")
 
 _in_use: ContextVar[tuple[str, ...]] = ContextVar("secrets_in_use", default=())
 
@@ -86,7 +86,7 @@ class Mask:
         self._values = sorted({*self._values, *spellings(secrets)}, key=len, reverse=True)
 
     def text(self, value: str) -> str:
-        value = HOOK_PATH.sub(rf"\g<1>{MASK}", value)
+        value = OWN_PATH.sub(rf"\g<1>{MASK}", value)
         for secret in (*self._values, *_in_use.get()):
             value = value.replace(secret, MASK)
         return value

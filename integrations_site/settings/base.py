@@ -73,7 +73,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "integrations_site.request_log.RequestLogMiddleware",
     "integrations.tenancy.middleware.SessionScopeMiddleware",
     "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
@@ -88,13 +88,22 @@ TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
         "DIRS": [BASE_DIR / "templates"],
-        "APP_DIRS": True,
         "OPTIONS": {
+            "loaders": [
+                (
+                    "django.template.loaders.cached.Loader",
+                    [
+                        "django.template.loaders.filesystem.Loader",
+                        "django.template.loaders.app_directories.Loader",
+                        "integrations_site.provider_templates.Loader",
+                    ],
+                )
+            ],
             "context_processors": [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-            ]
+            ],
         },
     }
 ]
@@ -231,6 +240,23 @@ Q_CLUSTER = {
 # How many shifts of each kind of long work are alive at once, over all machines.
 HUB_SHIFTS = {"queue": env.int("HUB_QUEUE_SHIFTS", default=2), "delivery": env.int("HUB_DELIVERY_SHIFTS", default=1)}
 HUB_SHIFT_SECONDS = env.int("HUB_SHIFT_SECONDS", default=45)
+
+# --- Mail ---------------------------------------------------------------------------------------------------------------
+# Without EMAIL_URL no mail is planned, and what is sent all the same goes nowhere instead of to port 25 of this machine.
+
+
+def _mail() -> dict[str, Any]:
+    if not (url := env.str("EMAIL_URL", default="")):
+        return {"EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend"}
+    return dict(env.email_url_config(url))
+
+
+globals().update(_mail())
+MAIL_ENABLED = bool(env.str("EMAIL_URL", default=""))
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=10)
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="receipts@localhost")
+# Mail receipts to payers whose address is known, when they have paid and after a refund.
+RECEIPT_EMAILS = env.bool("RECEIPT_EMAILS", default=True)
 
 # --- Logs ---------------------------------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")

@@ -83,6 +83,7 @@ def test_urls_lose_secret_parameters_user_info_and_callback_tokens() -> None:
     assert mask.url("https://u:p@host/x?api_key=1&a=2&sig=3#f") == f"https://{MASK}@host/x?api_key={MASK}&a=2&sig={MASK}#f"
     assert mask.url("https://host/s3cret-value/x") == f"https://host/{MASK}/x"
     assert mask.url(f"https://hub/hooks/{token}/c?x=1") == f"https://hub/hooks/{MASK}/c?x=1"
+    assert mask.url(f"https://hub/pay/{token}/return") == f"https://hub/pay/{MASK}/return"
     assert token not in mask.body(json.dumps({"CallBackURL": f"https://hub/hooks/{token}/c"}))
 
 

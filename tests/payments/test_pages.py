@@ -16,8 +16,8 @@ from integrations.contracts.errors import ProviderUnavailable
 from integrations.contracts.ids import new_token
 from integrations.models import Tenant
 from integrations.simulators import running_simulators
-from payments import pages
 from payments.models import Payment
+from payments.pages import payment as payment_page
 from tests.factories import MovableClock, make_config
 
 GATEWAY = "https://gateway.example/checkout/1?a=1&b=2"
@@ -46,7 +46,7 @@ class Gateway:
 @pytest.fixture
 def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
     gateway = Gateway()
-    monkeypatch.setattr(pages, "sync_payment", gateway)
+    monkeypatch.setattr(payment_page, "sync_payment", gateway)
     return gateway
 
 
@@ -60,7 +60,7 @@ def refresh_of(response: Any) -> str | None:
 
 
 def links_of(response: Any) -> list[str]:
-    return [unescape(url) for url in re.findall(r'href="([^"]*)"', response.content.decode())]
+    return [unescape(url) for url in re.findall(r'<a [^>]*href="([^"]*)"', response.content.decode())]
 
 
 @pytest.fixture

@@ -50,8 +50,8 @@ def _requested(slug: str, method: str, path: str, body: object) -> None:
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted(
         "stripe",
-        r"^stripe: (GET|POST) /(js/v3/|authenticate/\w+) is not described$",
-        "pages and the script for the payer's browser: served beside the API, so not in its description",
+        r"^stripe: (GET /js/v3/|(GET|POST) /authenticate/\w+|OPTIONS /v1/\w+/\w+/confirm) is not described$",
+        "what the payer's browser asks for, pages, script and leave to call: beside the API, so not in its description",
         lambda: _described("stripe", "GET", "/js/v3/"),
     ),
     Accepted(

@@ -73,7 +73,7 @@ class StripePayments(PaymentAdapter):
         lapses=86_400,
         notes={
             "multiple_capture": "Only where Stripe has enabled card multicapture for the account.",
-            "capture": "A card hold lapses after about 7 days; the exact time is in the payment's `expires_at`.",
+            "capture": "A card hold lapses after about 7 days; the exact time is in the payment's `expires`.",
         },
     )  # fmt: skip
 
@@ -135,6 +135,8 @@ class StripePayments(PaymentAdapter):
     def capture(self, request: CaptureRequest) -> CaptureResult:
         """Take `money`; the rest of the hold is released unless the account has multicapture and this is not the last."""
         path = f"{INTENTS}/{params.ref(request.payment_provider_ref, 'pi')}/capture"
+        if not request.final and request.money != request.capturable:
+            self.features_for(self.config).check("multiple_capture")  # else Stripe would release the rest
         sent = params.capture(request, self.config)
         try:
             raw = self._calls.post(path, operation="capture", key=request.idempotency_key, expand=EXPAND, **sent)

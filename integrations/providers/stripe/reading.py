@@ -110,7 +110,8 @@ class Reader:
             receipt=charge_ref if state is PaymentState.SUCCEEDED else "",
             money=self.money(amount, currency),
             failure=codes.failure_of(error) if state is PaymentState.FAILED and isinstance(error, dict) else None,
-            next_action=redirect_of(raw),
+            # On the hub's page Stripe's script leads to the bank and back; the bank's address leads nowhere once it was used.
+            next_action=None if method is MethodType.REDIRECT else redirect_of(raw),
             references=tuple(references),
             provider_code=status,
             captures=captures,
@@ -143,9 +144,15 @@ class Reader:
         total = received.integer() if received else _integer(charge.get("amount_captured"))
         metadata = _object(wire.raw.get("metadata"))
         found = []
-        for name, value in sorted(metadata.items()):
-            if name.startswith(CAPTURE_NOTE) and str(value).isdigit() and 0 < int(value) <= total:
-                operation, units = name.removeprefix(CAPTURE_NOTE), int(value)
+        notes = {
+            name.removeprefix(CAPTURE_NOTE): int(value)
+            for name, value in sorted(metadata.items())
+            if name.startswith(CAPTURE_NOTE) and str(value).isdigit() and int(value) > 0
+        }
+        if len(notes) == 1 and 0 < total < sum(notes.values()):
+            notes = dict.fromkeys(notes, total)  # another amount than we asked for: still that capture, and no other
+        for operation, units in notes.items():
+            if units <= total:
                 total -= units
                 ref = capture_ref(charge_ref, operation)
                 found.append(

@@ -49,13 +49,13 @@ def begin(calls: Calls, request: SetupRequest) -> SetupResult:
 def status(calls: Calls, request: SetupRequest, now: datetime) -> SetupResult:
     """Ask for it; without its id those created around `asked_at` are searched for ours."""
     if request.provider_ref:
-        return _result(read(calls, request.provider_ref), by_token=bool(request.token))
+        return _result(read(calls, request.provider_ref), page_url=request.page_url, by_token=bool(request.token))
     asked = request.asked_at or now
     window = {"gte": int((asked - WINDOW).timestamp()), "lte": int((asked + WINDOW).timestamp())}
     for each in calls.listed(INTENTS, operation="setup_status", created=window):
         metadata = each.get("metadata")
         if isinstance(metadata, dict) and metadata.get(SETUP_ID) == request.setup_id:
-            return _result(read(calls, id_of(each)), by_token=bool(request.token))
+            return _result(read(calls, id_of(each)), page_url=request.page_url, by_token=bool(request.token))
     return SetupResult(PaymentState.ABSENT)
 
 
@@ -97,7 +97,8 @@ def _result(raw: Mapping[str, Any], *, page_url: str = "", by_token: bool) -> Se
         case _:
             state = PaymentState.UNKNOWN
     action = redirect_of(raw)
-    if state is PaymentState.REQUIRES_ACTION and action is None and page_url:
+    if state is PaymentState.REQUIRES_ACTION and page_url and (action is None or not by_token):
+        # On the hub's page Stripe's script leads to the bank and back; the bank's address leads nowhere once it was used.
         action = {"type": "redirect", "url": page_url}
     stored = stored_method(method, customer) if state is PaymentState.SUCCEEDED else None
     return SetupResult(state, ref, customer, stored, failure, action, _references(raw))

@@ -31,12 +31,21 @@
     function element() {
       return {
         mount: function (where) {
+          const label = document.createElement("label");
+          label.textContent = "Test card";
+          label.style.cssText = "display:block;font-weight:600";
           const select = document.createElement("select");
           select.name = "test-card";
-          select.setAttribute("aria-label", "Test card");
+          select.style.cssText =
+            "display:block;width:100%;margin-top:.35rem;padding:.75rem;border:1px solid #c3cad2;border-radius:10px;" +
+            "background:#fff;color:inherit;font:inherit;font-weight:400;text-overflow:ellipsis";
           CARDS.forEach(function (card) { select.add(new Option(card.text, card.token)); });
           select.addEventListener("change", function () { chosen = select.value; });
-          (typeof where === "string" ? document.querySelector(where) : where).replaceChildren(select);
+          label.append(select);
+          const note = document.createElement("p");
+          note.textContent = "Simulated card form: no real card, no real money.";
+          note.style.cssText = "margin:.5rem 0 0;color:#56606c;font-size:.85rem";
+          (typeof where === "string" ? document.querySelector(where) : where).replaceChildren(label, note);
         },
         on: function () {},
       };

@@ -81,7 +81,7 @@ def test_the_template_is_safe_and_runs_only_with_the_nonce() -> None:
     hostile = "</script><script>alert(1)</script>"
     data = {"publishable_key": "pk_test_1", "client_secret": "pi_1_secret_2", "account": "", "kind": "payment"}
     given = {
-        "script_url": "https://js.stripe.com/v3/", "stripe": data, "return_url": hostile, "request": {"csp_nonce": "n0nce"},
+        "script_url": "https://js.stripe.com/v3/", "stripe": data, "return_url": hostile, "nonce": "n0nce",
     }  # fmt: skip
     html = template.render(Context(given))
     assert hostile not in html

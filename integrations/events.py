@@ -78,6 +78,45 @@ class TimelineEntry:
     duration_ms: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptAsked:
+    """Question to messaging: text the receipt of this payment to `to`. Answered with `ReceiptTaken`; a refusal is raised as
+    `ProviderError`, with nothing changed. Asked in the transaction that the text is to be queued in.
+
+    `object` is the payment's public form, `private` as in `DomainEvent`; asked again with the same `key` it is the same text.
+    """
+
+    tenant_id: int
+    object: Mapping[str, Any]
+    object_id: str
+    to: str
+    key: str
+    asked_by: str
+    private: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiptTaken:
+    """The text is queued as `message_id`, to `to` in E.164. `refused` says why it will not be sent after all, or is empty."""
+
+    message_id: str
+    to: str
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageMoved:
+    """A recipient's text reached `state` (a `MessageState`), whichever it is. Never leaves the house; what does is the
+    `DomainEvent` of the ends. `reference_*` name what the message is about."""
+
+    tenant_id: int
+    message_id: str
+    state: str
+    detail: str
+    reference_type: str
+    reference_id: str
+
+
 def respond(question_class: type, responder: Responder) -> None:
     """Let `responder` answer this class of questions, after those set earlier. Setting it twice is once."""
     if responder not in _responders[question_class]:

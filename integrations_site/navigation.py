@@ -16,6 +16,9 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Payments", "payments", "payments.payment"),
             ("Disputes", "gavel", "payments.dispute"),
+            ("Reconciliation", "balance", "payments.reconciliationrun"),
+            ("Stored payers", "credit_card", "payments.payermethod"),
+            ("Setups", "add_card", "payments.setupintent"),
             ("Routing", "alt_route", "payments.routingrule"),
             ("Account numbers", "tag", "payments.allocationrule"),
         ),

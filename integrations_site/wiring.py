@@ -15,7 +15,7 @@ from integrations.contracts.inbound import (
     SetupTouched,
     ValidationAsked,
 )
-from integrations.events import DomainEvent, TimelineAsked, respond, subscribe
+from integrations.events import DomainEvent, MessageMoved, ReceiptAsked, TimelineAsked, respond, subscribe
 
 
 def connect() -> None:
@@ -24,6 +24,7 @@ def connect() -> None:
     from integrations.messaging import selectors as messages
     from integrations.runtime import selectors as calls
     from payments import handlers as payments
+    from payments import receipt_handlers as payment_receipts
     from payments import selectors as ledger
     from payments import setup_handlers as setups
     from webhooks.inbound import selectors as receipts
@@ -43,6 +44,11 @@ def connect() -> None:
     # What features say happened: to the tenant's own systems, and to the payer.
     subscribe(DomainEvent, outbound.on_domain_event)
     subscribe(DomainEvent, messaging.on_payment_completed)
+    subscribe(DomainEvent, payment_receipts.on_payment_event)
+
+    # Receipts by SMS: asked for by payments, sent by messaging, followed by payments.
+    respond(ReceiptAsked, messaging.answer_receipt)
+    subscribe(MessageMoved, payment_receipts.on_message_moved)
 
     # What each knows of an object.
     respond(TimelineAsked, ledger.timeline_entries)

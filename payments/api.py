@@ -18,7 +18,7 @@ from rest_framework.response import Response
 from integrations.contracts.errors import InvalidRequest
 from integrations.runtime.idempotency import idempotent
 from integrations.tenancy.views import TenantAPIView, TenantGenericAPIView, tenant_of
-from payments.models import Operation, Origin, Payment, Status
+from payments.models import Operation, Origin, Payment, ReceiptDelivery, Status
 from payments.receipts import render_receipt_html, render_receipt_pdf
 from payments.selectors import payment_timeline, public_form, refund_form
 from payments.serializers import (
@@ -26,6 +26,8 @@ from payments.serializers import (
     AuthorizeSerializer,
     CaptureRequestSerializer,
     PaymentSerializer,
+    ReceiptDeliverySerializer,
+    ReceiptRequestSerializer,
     RefundRequestSerializer,
     RefundSerializer,
     TimelineSerializer,
@@ -34,6 +36,7 @@ from payments.services import (
     allocate_payment,
     cancel_payment,
     capture_payment,
+    issue_receipt,
     look_soon,
     refund_payment,
     start_payment,
@@ -265,6 +268,21 @@ class ReceiptView(PaymentBase):
         if form != "html":
             raise InvalidRequest("Must be html or pdf.", attr="as")
         return HttpResponse(render_receipt_html(payment))
+
+    @extend_schema(request=ReceiptRequestSerializer, responses={202: ReceiptDeliverySerializer}, parameters=[IDEMPOTENCY_KEY])
+    @idempotent
+    def post(self, request: Request, payment_id: str) -> Response:
+        """Send the receipt of a succeeded payment by e-mail or SMS, again if need be."""
+        payment = self.payment(payment_id)
+        serializer = ReceiptRequestSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        data = serializer.validated_data
+        delivery = issue_receipt(payment=payment, channel=data["channel"], to=data.get("to", ""), actor=request.user.name)
+        return Response(ReceiptDeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)
+
+    def replay(self, request: Request, object_type: str, object_id: str) -> Response:
+        delivery = ReceiptDelivery.objects.get(pk=object_id)
+        return Response(ReceiptDeliverySerializer(delivery).data, status=status.HTTP_202_ACCEPTED)
 
 
 PAYMENT = r"^payments/(?P<payment_id>pay_[0-9a-z]{26})"

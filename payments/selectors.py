@@ -8,7 +8,17 @@ from typing import Any
 from integrations.contracts.money import Money
 from integrations.events import TimelineAsked, TimelineEntry, ask_all
 from integrations.models import ExternalReference
-from payments.models import Dispute, LedgerEntry, Operation, OperationKind, Payment
+from payments.models import (
+    DeliveryState,
+    Dispute,
+    LedgerEntry,
+    Operation,
+    OperationKind,
+    Payment,
+    ReceiptChannel,
+    ReceiptDelivery,
+    ReceiptReason,
+)
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -141,9 +151,28 @@ def payment_timeline(payment: Payment) -> list[TimelineEntry]:
 
 
 def timeline_entries(question: TimelineAsked) -> list[TimelineEntry]:
-    """Answer the timeline question with the payment's ledger."""
+    """Answer the timeline question with the payment's ledger, and the receipts that went out."""
     if question.object_type != "payment":
         return []
+    deliveries = ReceiptDelivery.objects.filter(tenant_id=question.tenant_id, payment_id=question.object_id)
+    return _ledger_entries(question) + [entry for delivery in deliveries for entry in _delivery_entries(delivery)]
+
+
+def _delivery_entries(delivery: ReceiptDelivery) -> list[TimelineEntry]:
+    """Return the story of a receipt that was sent; how a text fares further is told by messaging."""
+    by_hand = f" (asked for by {delivery.actor})" if delivery.reason == ReceiptReason.REISSUED else ""
+    what = f"Receipt by {delivery.way}"
+    story = [(delivery.created, f"{what}: queued{by_hand}", DeliveryState.QUEUED.value)]
+    if delivery.channel == ReceiptChannel.EMAIL and delivery.finished is not None:
+        detail = f" ({delivery.detail})" if delivery.detail else ""
+        story.append((delivery.finished, f"{what}: {delivery.state}{detail}", delivery.state))
+    return [
+        TimelineEntry(at=at, kind="receipt", text=text, status=state, object_type="payment", object_id=delivery.payment_id)
+        for at, text, state in story
+    ]
+
+
+def _ledger_entries(question: TimelineAsked) -> list[TimelineEntry]:
     entries = LedgerEntry.objects.filter(tenant_id=question.tenant_id, payment_id=question.object_id).select_related("payment")
     return [
         TimelineEntry(

@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from integrations.contracts.payment_features import MethodType
 from integrations.tenancy.serializers import StrictSerializer
-from payments.models import Payment, Status
+from payments.models import DeliveryState, Payment, ReceiptChannel, Status
 from payments.selectors import public_form
 
 MAX_AMOUNT = 10**15
@@ -78,6 +78,20 @@ class CaptureRequestSerializer(StrictSerializer):
 
 class AllocateSerializer(StrictSerializer):
     reference = ReferenceSerializer()
+
+
+class ReceiptRequestSerializer(StrictSerializer):
+    channel = serializers.ChoiceField(choices=ReceiptChannel.choices)
+    to = serializers.CharField(
+        required=False, max_length=254, help_text="An address or phone number; without it, the payer's own."
+    )
+
+
+class ReceiptDeliverySerializer(serializers.Serializer[Any]):
+    id = serializers.CharField()
+    channel = serializers.ChoiceField(choices=ReceiptChannel.choices)
+    to = serializers.CharField()
+    state = serializers.ChoiceField(choices=DeliveryState.choices)
 
 
 class FailureSerializer(serializers.Serializer[Any]):

@@ -113,6 +113,7 @@ _PAGES = {
     "dispute": "payments.dispute",
     "setup": "payments.setupintent",
     "payer_method": "payments.payermethod",
+    "reconciliation": "payments.reconciliationrun",
     "message": "messaging.message",
     "queue": "integrations.queueitem",
     "config": "integrations.config",

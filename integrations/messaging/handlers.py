@@ -4,7 +4,7 @@ and inside the tenant's scope."""
 from __future__ import annotations
 
 from integrations.contracts.inbound import MessageReported
-from integrations.events import DomainEvent
+from integrations.events import DomainEvent, ReceiptAsked, ReceiptTaken
 from integrations.messaging import receipts, reports
 
 
@@ -17,3 +17,8 @@ def on_payment_completed(event: DomainEvent) -> None:
     """Money arrived: send the payer a receipt. Other events are none of our business."""
     if event.type == "payment.completed":
         receipts.send_receipt(event)
+
+
+def answer_receipt(question: ReceiptAsked) -> ReceiptTaken:
+    """Somebody wants a payment's receipt sent again: see `receipts.resend_receipt`."""
+    return receipts.resend_receipt(question)

@@ -9,7 +9,8 @@ import structlog
 
 from integrations.contracts.errors import NotConfigured, ProviderError
 from integrations.contracts.money import Money
-from integrations.events import DomainEvent
+from integrations.contracts.sms import MessageState
+from integrations.events import DomainEvent, ReceiptAsked, ReceiptTaken
 from integrations.messaging.services import send_sms
 from integrations.models import Tenant
 from integrations.registry import UnknownProvider, get_provider
@@ -51,6 +52,24 @@ def send_receipt(event: DomainEvent) -> None:
         )
 
 
+def resend_receipt(question: ReceiptAsked) -> ReceiptTaken:
+    """Queue the receipt to the number asked for, in the caller's transaction. Raises `NotConfigured` without an SMS
+    account, `InvalidRequest` naming `to`; a number that is not to be written to is answered as refused."""
+    tenant = Tenant.objects.get(pk=question.tenant_id)
+    message = send_sms(
+        tenant=tenant,
+        to=[question.to],
+        message=receipt_text(question.object, question.private, tenant),
+        reference=("payment", question.object_id),
+        category=CATEGORY,
+        key=f"receipt:{question.object_id}:{question.key}",
+        created_by=question.asked_by,
+    )
+    recipient = message.recipients.get()
+    refused = recipient.detail if recipient.state == MessageState.FAILED else ""
+    return ReceiptTaken(message_id=message.pk, to=recipient.number, refused=refused)
+
+
 def receipt_text(payment: Mapping[str, Any], private: Mapping[str, Any], tenant: Tenant) -> str:
     """Return e.g. "Received KES 1,500.00 for INV-0042 from Jane Wanjiku. M-Pesa ref UGA3K7P2QX. Receipt 2026-000001.
     Springfield School"; parts that are not known are left out."""
@@ -63,6 +82,8 @@ def receipt_text(payment: Mapping[str, Any], private: Mapping[str, Any], tenant:
     if payer:
         first += f" from {payer}"
     parts = [first]
+    if refunded := int(payment.get("amount_refunded") or 0):
+        parts.append(f"Refunded {Money(refunded, str(payment['currency']))}")
     provider_receipt = payment.get("provider_receipt") or payment.get("receipt")
     if provider_receipt and isinstance(provider_receipt, str):
         parts.append(f"{_provider_name(str(payment.get('provider') or ''))} ref {provider_receipt}".strip())

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from integrations.contracts.sms import MessageState
-from integrations.events import DomainEvent, emit
+from integrations.events import DomainEvent, MessageMoved, emit
 from integrations.messaging.models import Message, MessageEvent, Recipient
 
 QUEUED, SENT, DELIVERED, FAILED, UNKNOWN = (
@@ -35,7 +35,7 @@ def advance(
     """Move a recipient (its row locked by the caller) on and save it; tell whether it moved.
 
     What the table does not allow changes no state: a late or repeated word is only written into the story if it is new.
-    Reaching `delivered` or `failed` emits `message.delivered` or `message.failed`.
+    Emits `MessageMoved`; reaching `delivered` or `failed` also `message.delivered` or `message.failed`.
     """
     before = MessageState(recipient.state)
     if state not in ALLOWED[before]:
@@ -58,6 +58,16 @@ def advance(
     recipient.save()
     MessageEvent.unscoped.create(
         tenant_id=recipient.tenant_id, recipient=recipient, at=at, state=state.value, detail=detail, source=source
+    )
+    emit(
+        MessageMoved(
+            tenant_id=recipient.tenant_id,
+            message_id=recipient.message_id,
+            state=state.value,
+            detail=detail,
+            reference_type=recipient.message.reference_type,
+            reference_id=recipient.message.reference_id,
+        )
     )
     if state in EVENT_TYPES:
         emit(

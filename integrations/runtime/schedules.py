@@ -22,6 +22,8 @@ TICKS = (
     Tick("hub: keep shifts running", "integrations.runtime.shifts.ensure_running", 1),
     Tick("hub: recover lapsed items", "integrations.runtime.worker.recover_lapsed", 1),
     Tick("hub: purge by retention", "integrations.runtime.retention.purge", 24 * 60),
+    # Hourly, since each tenant's day ends at another hour; whoever has had his run today is passed over.
+    Tick("payments: reconcile yesterday", "payments.services.reconcile.reconcile_daily", 60),
 )
 
 

@@ -14,6 +14,7 @@ PHONE = "254712345678"
 AMOUNT = 150_000  # KES 1,500.00 in cents
 # Kind and status of the timeline entries that end the story (integrations/events.py, TimelineEntry).
 RECEIPT_DELIVERED = ("sms", "delivered")
+RECEIPT_MAILED = ("receipt", "sent")
 WEBHOOK_DELIVERED = ("delivery", "delivered")
 SINK = "school"
 
@@ -43,7 +44,7 @@ class SchoolFee:
             words.append(self.enter_pin())
         with step("GET /api/payments/{id} turns to succeeded") as words:
             words.append(self.wait_until_paid())
-        with step("the receipt SMS and the signed webhook are delivered") as words:
+        with step("the receipt is texted and mailed, the signed webhook delivered") as words:
             self.wait_until_told()
             words.append(f"{len(self.timeline)} timeline entries")
         with step("the school's system got one verified payment.completed") as words:
@@ -95,7 +96,7 @@ class SchoolFee:
                 "currency": "KES",
                 "method": {"type": "mobile_money", "phone": "0712345678"},
                 "reference": {"type": "invoice", "id": "INV-0042"},
-                "customer": {"name": "Jane Wanjiku"},
+                "customer": {"name": "Jane Wanjiku", "email": "jane.wanjiku@example.com"},
                 "description": "Term 1 fees",
             },
             headers=_once(),
@@ -139,14 +140,14 @@ class SchoolFee:
         return f"provider reference {payment['provider_ref']}"
 
     def wait_until_told(self) -> None:
-        """Poll the timeline until it shows receipt and webhook as delivered. Keeps the last timeline in any case."""
+        """Poll the timeline until it shows receipts and webhook as delivered. Keeps the last timeline in any case."""
 
         def told() -> bool:
             self.timeline = self.hub.json("GET", f"/api/payments/{self.payment_id}/timeline")["results"]
             shown = {(entry["kind"], entry["status"]) for entry in self.timeline}
-            return {RECEIPT_DELIVERED, WEBHOOK_DELIVERED} <= shown
+            return {RECEIPT_DELIVERED, RECEIPT_MAILED, WEBHOOK_DELIVERED} <= shown
 
-        wait_for(told, "the timeline to show the SMS and the webhook delivered", 90)
+        wait_for(told, "the timeline to show the SMS, the mail and the webhook delivered", 90)
 
     def check_sink(self) -> str:
         """Exactly one event since we subscribed, signed rightly, about this payment."""

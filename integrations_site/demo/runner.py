@@ -166,6 +166,7 @@ class Demo:
             ("phone", f"{simulator}/phone"),
             ("simulators' control page", f"{simulator}/"),
             ("the school's own system", f"{simulator}/sink/school"),
+            ("mail, as files", str(self._var_dir / "mail")),
         ]
         self._report.table("Where to look", pages)
         superuser = seeded["superuser"]

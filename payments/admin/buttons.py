@@ -13,9 +13,9 @@ from integrations.contracts.errors import ProviderError
 from integrations.contracts.payment_features import GatewayOperation
 from integrations.secrets import SecretUnreadable
 from payments import services
-from payments.admin.forms import AllocateForm, CaptureForm, DecideForm, RefundForm
+from payments.admin.forms import AllocateForm, CaptureForm, DecideForm, RefundForm, SendReceiptForm
 from payments.gateway import payment_features
-from payments.models import Operation, OperationKind, OperationStatus, Payment, Status
+from payments.models import DeliveryState, Operation, OperationKind, OperationStatus, Payment, Status
 from payments.services.cancel import unsent_request
 from payments.transitions import is_held, is_open
 
@@ -38,6 +38,7 @@ class PaymentButtons(TenantScopedAdmin):
             "Call this payment off? What is held is released; a request that waits for the payer is withdrawn.",
         ),
         Button("allocate", "Allocate", "assignment_turned_in", "primary", form=AllocateForm),
+        Button("receipt", "Send receipt", "forward_to_inbox", form=SendReceiptForm),
         Button("decide", "Decide by hand", "gavel", form=DecideForm),
     )
 
@@ -57,6 +58,8 @@ class PaymentButtons(TenantScopedAdmin):
                 return _cancellable(obj)
             case "allocate":
                 return not obj.allocated
+            case "receipt":
+                return services.has_receipt(obj)
             case _:
                 return obj.status in _TO_DECIDE
 
@@ -101,6 +104,14 @@ class PaymentButtons(TenantScopedAdmin):
             actor=_actor(request),
         )
         return f"Allocated to {data['reference_type']} {data['reference_id']}."
+
+    def press_receipt(self, request: HttpRequest, obj: Payment, data: dict[str, Any]) -> str | None:
+        delivery = services.issue_receipt(payment=obj, channel=data["channel"], to=data["to"], actor=_actor(request))
+        how = f"The receipt by {delivery.way}"
+        if delivery.state == DeliveryState.FAILED:
+            self.message_user(request, f"{how} is not sent: {delivery.detail}.", messages.ERROR)
+            return None
+        return f"{how} is on its way."
 
     def press_decide(self, request: HttpRequest, obj: Payment, data: dict[str, Any]) -> str:
         found = services.resolve_payment(

@@ -11,6 +11,8 @@ from unfold.widgets import (
     UnfoldBooleanWidget,
 )
 
+from payments.models import ReceiptChannel
+
 MINOR = "In minor units: 150000 is 1,500.00 of a currency with two decimals."
 
 
@@ -53,6 +55,21 @@ class AllocateForm(forms.Form):
     )
     reference_id = forms.CharField(
         max_length=100, label="Number", widget=UnfoldAdminTextInputWidget(), help_text="For example INV-0042."
+    )
+
+
+class SendReceiptForm(forms.Form):
+    """How to send a receipt again, and where to. To press the button below it is to confirm it."""
+
+    channel = forms.ChoiceField(
+        choices=ReceiptChannel.choices, label="By", initial=ReceiptChannel.EMAIL, widget=UnfoldAdminRadioSelectWidget()
+    )
+    to = forms.CharField(
+        max_length=254,
+        required=False,
+        label="To",
+        widget=UnfoldAdminTextInputWidget(),
+        help_text="E-mail address or phone number. Empty: the payer's own, where the payment names it.",
     )
 
 

@@ -19,6 +19,7 @@ from integrations.models import Role
 from payments import receipts
 from payments.admin.buttons import PaymentButtons
 from payments.admin.disputes import dispute_badge
+from payments.mailer import is_set_up
 from payments.models import Payment, Status
 from payments.selectors import payment_timeline
 
@@ -94,6 +95,7 @@ class PaymentAdmin(PaymentButtons):
         ("Timeline", "timeline"),
         ("Operations", "operations_table"),
         ("Disputes", "disputes_table"),
+        ("Receipts sent", "receipts_table"),
         ("Ledger", "ledger_table"),
         ("Metadata", "shown_metadata"),
     )
@@ -212,6 +214,25 @@ class PaymentAdmin(PaymentButtons):
         ]
         headers = ("Created", "Amount", "Status", "Money withdrawn", "Answer by", "Why", "Provider's id")
         return table(headers, rows, empty="None.")
+
+    def receipts_table(self, request: HttpRequest, obj: Payment) -> SafeString:
+        rows = [
+            (
+                moment(each.created),
+                each.get_channel_display(),
+                each.to,
+                badge(each.state),
+                each.get_reason_display(),
+                each.detail or "-",
+                each.actor,
+                moment(each.finished),
+            )
+            for each in obj.receipt_deliveries.order_by("created", "pk")
+        ]
+        shown = table(("Queued", "By", "To", "Status", "Why", "Answer", "Asked for by", "Ended"), rows)
+        if is_set_up():
+            return shown
+        return format_html('<p class="mb-3">{}</p>{}', "No mail server is set up: no receipts go out by e-mail.", shown)
 
     def ledger_table(self, request: HttpRequest, obj: Payment) -> SafeString:
         rows = [

@@ -4,6 +4,8 @@ from payments.jobs.asking import ConfirmJob, ExpiryWarningJob, GiveUpJob, PollJo
 from payments.jobs.authorize import AuthorizeJob, CompleteJob
 from payments.jobs.holds import CaptureCheckJob, CaptureJob, VoidJob
 from payments.jobs.incoming import VerifyIncomingJob, VerifyLateJob
+from payments.jobs.receipts import ReceiptEmailJob
+from payments.jobs.reconcile import ReconcileAskJob, ReconcileCloseJob, ReconcilePageJob
 from payments.jobs.refunds import RefundCheckJob, RefundJob
 from payments.jobs.setup import CompleteSetupJob, ForgetMethodJob, SetupJob, SetupPollJob
 
@@ -18,6 +20,10 @@ ALL = (
     ForgetMethodJob,
     GiveUpJob,
     PollJob,
+    ReconcileAskJob,
+    ReconcileCloseJob,
+    ReconcilePageJob,
+    ReceiptEmailJob,
     RefundCheckJob,
     RefundJob,
     SetupJob,

@@ -4,12 +4,14 @@ from payments.models.dispute import Dispute, DisputeStatus
 from payments.models.numbering import AllocationRule, ReceiptCounter
 from payments.models.operation import LedgerEntry, Operation, OperationKind, OperationOrigin, OperationStatus
 from payments.models.payment import Origin, Payment, Status
+from payments.models.receipt import DeliveryState, ReceiptChannel, ReceiptDelivery, ReceiptReason
 from payments.models.reconciliation import LineKind, ReconciliationLine, ReconciliationRun, RunStatus
 from payments.models.routing import RoutingRule, RoutingStep
 from payments.models.stored import PayerMethod, SetupIntent, SetupStatus
 
 __all__ = [
     "AllocationRule",
+    "DeliveryState",
     "Dispute",
     "DisputeStatus",
     "LedgerEntry",
@@ -21,7 +23,10 @@ __all__ = [
     "Origin",
     "PayerMethod",
     "Payment",
+    "ReceiptChannel",
     "ReceiptCounter",
+    "ReceiptDelivery",
+    "ReceiptReason",
     "ReconciliationLine",
     "ReconciliationRun",
     "RoutingRule",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from integrations.contracts import clock
 from integrations.contracts.ids import new_id, new_token
 from integrations.messaging.models import Message, MessageEvent, Recipient, Suppression, UnmatchedReport
-from integrations.models import Alert, Attempt, Membership, PrimaryConfig, ProviderGrant, QueueState, Tenant
+from integrations.models import Alert, Attempt, Config, Membership, PrimaryConfig, ProviderGrant, QueueState, Tenant
 from integrations.secrets import seal
 from integrations.tenancy.authentication import create_api_key
 from payments.models import (
@@ -17,6 +18,8 @@ from payments.models import (
     Operation,
     PayerMethod,
     Payment,
+    ReconciliationLine,
+    ReconciliationRun,
     RoutingRule,
     RoutingStep,
     SetupIntent,
@@ -123,6 +126,37 @@ def make_setup(tenant: Tenant, config: Any, **fields: Any) -> SetupIntent:
     )
 
 
+def make_reconciliation(payment: Payment, config: Config, **fields: Any) -> ReconciliationLine:
+    """Return a line of a completed run: the gateway charged for the payment, and nothing of it is booked here."""
+    now = clock.now()
+    run = ReconciliationRun.unscoped.create(
+        tenant=payment.tenant,
+        config=config,
+        provider=payment.provider,
+        since=now - timedelta(days=1),
+        until=now,
+        status="completed",
+        actor="schedule",
+        started_at=now,
+        finished_at=now,
+    )
+    values: dict[str, Any] = {
+        "kind": "missing_here",
+        "transaction_kind": "charge",
+        "payment": payment,
+        "provider_ref": f"txn-{new_token()[:12]}",
+        "gateway_amount": payment.amount,
+        "currency": payment.currency,
+        "fee": 450,
+        "net": payment.amount - 450,
+        "settlement_currency": payment.currency,
+        "occurred_at": now,
+        "detail": "has no such charge",
+        **fields,
+    }
+    return ReconciliationLine.unscoped.create(tenant=payment.tenant, run=run, **values)
+
+
 def make_rows(tenant: Tenant) -> dict[str, Any]:
     """Return {model label: row}. Everything is written as if by the hub itself; the config holds `CANARY` as a secret."""
     now = clock.now()
@@ -171,6 +205,7 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
     setup = make_setup(tenant, config)
     rule = RoutingRule.unscoped.create(tenant=tenant, name=f"rule of {tenant.slug}", currency="KES", minimum=100)
     RoutingStep.unscoped.create(tenant=tenant, rule=rule, config=config)
+    line = make_reconciliation(payment, config)
     rows = [
         config,
         PrimaryConfig.unscoped.filter(tenant=tenant).first(),
@@ -184,6 +219,8 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         receipt,
         payment,
         make_dispute(payment),
+        line,
+        line.run,
         setup,
         setup.payer_method,
         rule,

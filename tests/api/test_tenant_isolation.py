@@ -37,6 +37,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("put", "webhooks/{endpoint_id}"): {"name": "mine now", "url": "http://127.0.0.1:8999/x", "events": ["*"]},
     ("patch", "webhooks/{endpoint_id}"): {"name": "mine now"},
     ("post", "webhooks/{endpoint_id}/test"): {},
+    ("post", "payments/{payment_id}/receipt"): {"channel": "sms"},
     ("post", "payments/{payment_id}/allocate"): {"reference": {"type": "invoice", "id": "INV-1"}},
 }
 """What a route needs to get past its own checks of the body; others are driven with an empty one."""

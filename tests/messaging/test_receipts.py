@@ -75,6 +75,11 @@ def test_the_payer_gets_one_receipt(
             "Received UGX 50 for INV-0042 from Juma. M-Pesa ref UGA3K7P2QX. ",
         ),
         (
+            {"reference": None, "amount_refunded": 50000},
+            {},
+            "Received KES 1,500.00 for INV-0042. Refunded KES 500.00. M-Pesa ref UGA3K7P2QX. Receipt 2026-000001. ",
+        ),
+        (
             {"provider": "gone", "receipt_number": ""},
             {},
             "Received KES 1,500.00 for INV-0042. gone ref UGA3K7P2QX. ",

@@ -11,6 +11,7 @@ from typing import Any
 from integrations_site.demo.client import Client, wait_for
 from integrations_site.demo.environment import prepare
 from integrations_site.demo.job import SchoolFee
+from integrations_site.demo.pages import PayerPages
 from integrations_site.demo.report import Report, StepFailedError
 from integrations_site.embedded import EmbeddedPostgres
 from integrations_site.embedded.address import REPOSITORY
@@ -79,12 +80,13 @@ class Demo:
             try:
                 seeded = self._bring_up(manager, environment)
                 self._do_job(seeded)
+                payer_pages = self._open_pages(seeded)
             except StepFailedError:
                 self._show_logs(manager)
                 if self._once or not manager.process_groups():
                     return FAILED
             else:
-                self._where_to_look(seeded)
+                self._where_to_look(seeded, payer_pages)
             if not self._once:
                 self._report.line()
                 self._report.line(f"the demo stays up; end it with Ctrl-C. Logs: {manager.log_dir}")
@@ -152,13 +154,17 @@ class Demo:
                 rows = [(entry["at"], entry["kind"], entry["status"], entry["text"]) for entry in job.timeline]
                 self._report.table(f"Timeline of {job.payment_id}", rows)
 
+    def _open_pages(self, seeded: Mapping[str, Any]) -> list[tuple[str, str]]:
+        school = seeded["tenants"][0]
+        return PayerPages(self._hub(school["api_key"]), self._simulator(), self._report).run()
+
     def _show_logs(self, manager: Manager) -> None:
         # The step itself has said what failed.
         self._report.line()
         self._report.line(f"The demo failed. Logs are in {manager.log_dir}; their ends:")
         self._report.line(manager.tails() or "  (no process was started)")
 
-    def _where_to_look(self, seeded: Mapping[str, Any]) -> None:
+    def _where_to_look(self, seeded: Mapping[str, Any], payer_pages: list[tuple[str, str]]) -> None:
         hub, simulator = self._hub().base_url, self._simulator().base_url
         pages = [
             ("admin", f"{hub}/admin/"),
@@ -169,6 +175,7 @@ class Demo:
             ("mail, as files", str(self._var_dir / "mail")),
         ]
         self._report.table("Where to look", pages)
+        self._report.table("Pay as a customer of the school would (no real money)", payer_pages)
         superuser = seeded["superuser"]
         logins = [("superuser", superuser["username"], superuser["password"])]
         for tenant in seeded["tenants"]:

@@ -186,7 +186,8 @@ class ReconciliationRunAdmin(TenantScopedAdmin):
     @action(description="Reconcile now", icon="balance", permissions=["act"], url_path="reconcile-now")
     def reconcile_now(self, request: HttpRequest) -> HttpResponse:
         """Ask for an account and its days, then start; whoever may act in the account's tenant."""
-        form = StartForm(request.POST if request.method == "POST" else None)
+        last_day = (clock.now() - timedelta(days=1)).date()
+        form = StartForm(request.POST if request.method == "POST" else None, initial={"since": last_day, "until": last_day})
         slugs = [provider.slug for provider in providers_of(Capability.PAYMENT.value)]
         field = form.fields["config"]
         assert isinstance(field, forms.ModelChoiceField)  # noqa: S101 tells the type checker what is declared above

@@ -379,3 +379,9 @@ def test_broken_pattern_is_said_at_the_field(world: World, browser_of: Browser) 
     given = {"pattern": "INV-(", "reference_type": "invoice", "position": 1}
     answer = browser_of("admin").post(list_url("payments.allocationrule") + "add/", given)
     assert list(answer.context["adminform"].form.errors) == ["pattern"]
+
+
+def test_a_buttons_form_is_on_its_page_once(browser_of: Browser, world: World) -> None:
+    payment = make_payment(world.school, factories.make_config(world.school, "stripe", account="school"), provider="stripe")
+    page = browser_of("admin").get(page_url(payment, "press", "refund")).content.decode()
+    assert (page.count('name="amount"'), page.count('name="reason"'), page.count('form="')) == (1, 1, 0)

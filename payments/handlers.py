@@ -240,7 +240,13 @@ def on_refund_reported(event: RefundReported) -> None:
             config_id=event.config_id,
         )
         return
-    result = RefundResult(state=event.state, provider_ref=event.provider_ref, receipt=event.receipt, failure=event.failure)
+    result = RefundResult(
+        state=event.state,
+        provider_ref=event.provider_ref,
+        receipt=event.receipt,
+        failure=event.failure,
+        money=event.money,
+    )
     apply_refund(refund.pk, result, actor=event.provider, reason="reported by the gateway")
 
 

@@ -122,6 +122,9 @@ def _apply_money(payment: Payment, report: Report) -> None:
     if payment.status == Status.CONFLICTED:
         payment.save()  # a person has to settle it: two reports contradict each other
         return
+    same_money = not (report.receipt and payment.receipt) or report.receipt == payment.receipt
+    if decided and same_money and report.money is not None and report.money != asked:
+        alert_mismatch(payment, f"The gateway names {report.money} for a payment of {asked} that is booked already.")
     if payment.status == Status.SUCCEEDED and report.state is PaymentState.SUCCEEDED and report.captures is None:
         _second_success(payment, report, asked)
     payment.receipt = payment.receipt or report.receipt

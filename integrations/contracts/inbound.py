@@ -163,12 +163,13 @@ class MoneyReceived(InboundEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefundReported(InboundEvent):
-    """A refund that we asked for has a new state."""
+    """A refund that we asked for has a new state; `money` where the provider names the amount."""
 
     provider_ref: str
     state: RefundState
     receipt: str = ""
     failure: Failure | None = None
+    money: Money | None = None
     token_object: str = ""
 
 

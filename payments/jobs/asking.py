@@ -63,7 +63,7 @@ class PollJob(ProviderJob):
     def failed(self, item: QueueItem, error: ProviderError) -> None:
         payment = Payment.objects.select_for_update().get(pk=item.payload["payment"])
         if not isinstance(error, UnsupportedOperation):
-            self._again(item, payment)
+            self._again(item, payment, answered=False)
         elif payment.provider_ref:
             needs_review(payment, reason=error.message)
         elif is_open(payment.status):
@@ -73,11 +73,12 @@ class PollJob(ProviderJob):
         self.failed(item, error)
         return QueueState.COMPLETED  # a question has no effect: it is simply asked again
 
-    def _again(self, item: QueueItem, payment: Payment) -> None:
+    def _again(self, item: QueueItem, payment: Payment, *, answered: bool = True) -> None:
         if not is_open(payment.status):
             return
         features, age = payment_features(payment), clock.now() - payment.created
-        waits = payment.status in (Status.REQUIRES_ACTION, Status.PROCESSING)
+        # That nobody paid in time is what an answer says, never the lack of one.
+        waits = answered and payment.status in (Status.REQUIRES_ACTION, Status.PROCESSING)
         if features.lapses and waits and age > timedelta(seconds=features.lapses):
             self._lapsed(payment, can_cancel=GatewayOperation.CANCEL in features.operations)
         elif age > timedelta(seconds=max(features.silence, features.lapses)):
@@ -135,18 +136,25 @@ class ConfirmJob(ProviderJob):
             book_stray_money(payment, operation, result)
             return
         if result.state is PaymentState.PROCESSING and result.captures is None:
+            self._settle_lost(payment)
             return  # the notice was premature, or a lie; the polls go on
         report = Report.of_result(result, actor="gateway", reason="confirmed by the gateway after a notice")
         payment = apply_report(payment.pk, report)
         schedule_poll(payment, 0)
-        if is_held(payment.status) and result.state is PaymentState.AUTHORIZED:
-            self._still_held(payment)
+        if result.state not in (PaymentState.UNKNOWN, PaymentState.ABSENT):
+            self._settle_lost(payment)
 
     @staticmethod
-    def _still_held(payment: Payment) -> None:
-        """A release whose answer was lost did not happen, since the gateway still holds the money."""
-        lost = payment.operations.filter(kind=OperationKind.VOID, status=OperationStatus.UNKNOWN)
-        lost.update(status=OperationStatus.FAILED, updated=clock.now())
+    def _settle_lost(payment: Payment) -> None:
+        """A release or withdrawal whose answer was lost: the gateway's word on the payment tells whether it happened. What did
+        not may then be asked for again."""
+        lost = payment.operations.filter(status=OperationStatus.UNKNOWN)
+        called_off = payment.status in (Status.CANCELLED, Status.EXPIRED)
+        if called_off:  # a release that happened was booked with the payment
+            lost.filter(kind=OperationKind.CANCEL).update(status=OperationStatus.SUCCEEDED, updated=clock.now())
+        else:
+            kinds = [OperationKind.CANCEL, OperationKind.VOID]
+            lost.filter(kind__in=kinds).update(status=OperationStatus.FAILED, updated=clock.now())
 
     def failed(self, item: QueueItem, error: ProviderError) -> None:
         payment = Payment.objects.select_for_update().get(pk=item.payload["payment"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from integrations.contracts import clock
-from integrations.contracts.errors import OutcomeUnknown, ProviderError
+from integrations.contracts.errors import Conflict, InvalidRequest, OutcomeUnknown, ProviderError
 from integrations.contracts.payment import RefundResult, RefundState
 from integrations.models import QueueItem, QueueState
 from integrations.runtime.jobs import Call, ProviderJob
@@ -14,6 +14,7 @@ from payments.gateway import call_about, refund_request
 from payments.jobs.failures import failure_of
 from payments.models import Operation, OperationStatus
 from payments.refunds import apply_refund, review_refund
+from payments.schedule import schedule_question
 
 
 def _call(operation: str, refund: Operation) -> Call:
@@ -33,12 +34,24 @@ class RefundJob(ProviderJob):
         return _call("refund", refund)
 
     def succeeded(self, item: QueueItem, result: RefundResult) -> None:
-        apply_refund(item.payload["operation"], result, actor="gateway", reason="refund accepted by the gateway")
-        self._check_later(item)
+        refused = result.state is RefundState.FAILED
+        reason = result.failure.message if refused and result.failure else "refund accepted by the gateway"
+        refund = apply_refund(item.payload["operation"], result, actor="gateway", reason=reason)
+        if refused:
+            self._look_why(refund)
+        else:
+            self._check_later(item)
 
     def failed(self, item: QueueItem, error: ProviderError) -> None:
         result = RefundResult(state=RefundState.FAILED, failure=failure_of(error))
-        apply_refund(item.payload["operation"], result, actor="gateway", reason=error.message)
+        refund = apply_refund(item.payload["operation"], result, actor="gateway", reason=error.message)
+        if isinstance(error, Conflict | InvalidRequest):
+            self._look_why(refund)
+
+    @staticmethod
+    def _look_why(refund: Operation) -> None:
+        """What stands in its way may be a refund that we don't know: one made by hand in the gateway's dashboard."""
+        schedule_question(refund.payment, key=f"after:{refund.pk}")
 
     def unknown(self, item: QueueItem, error: OutcomeUnknown) -> QueueState:
         refund = apply_refund(

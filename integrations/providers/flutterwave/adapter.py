@@ -84,6 +84,8 @@ class FlutterwavePayments(PaymentAdapter):
         cls.features.check("authorize", request.money, request.method)
         if not request.capture:
             raise UnsupportedOperation("This provider can't hold money and take it later.", attr="capture")
+        if request.off_session:
+            raise UnsupportedOperation("This provider can't charge a stored payer.", attr="method.token")
         bodies.check_email(request.customer_email)
         if request.method is MethodType.MOBILE_MONEY:
             money.whole_shillings(request.money)

@@ -80,11 +80,21 @@ class MpesaPayments(PaymentAdapter):
         polls=(30, 60, 120, 300, 900),
         silence=3_600,
         validity=120,
+        notes={
+            "refund": "Needs an API user (initiator) of the M-Pesa portal, and the receipt of the payment.",
+            "multiple_refund": "Unconfirmed: should M-Pesa call a receipt reversed already (R000001), a person must look.",
+        },
     )
 
     def __init__(self, *, config: ConfigView, http: HttpPort, tokens: TokenPort, clock: Clock) -> None:
         super().__init__(config=config, http=http, tokens=tokens, clock=clock)
         self._daraja = Daraja(config, http, tokens)
+
+    @classmethod
+    def features_for(cls, config: ConfigView) -> PaymentFeatures:
+        """See `PaymentAdapter`: an account without an initiator can't reverse."""
+        able = config.get("initiator_name") and config.get("initiator_password") and config.get("certificate")
+        return cls.features if able else cls.features.without("refund", "partial_refund", "multiple_refund")
 
     # --- payments
 
@@ -94,6 +104,10 @@ class MpesaPayments(PaymentAdapter):
         most = int(config.get("stk_max") or STK_MAX) * 100
         limits = replace(cls.features, currencies={"KES": CurrencyRule(100, most, decimals=0, step=100)})
         limits.check("authorize", request.money, request.method)
+        if not request.capture:
+            raise UnsupportedOperation("M-Pesa can't hold money and take it later.", attr="capture")
+        if request.off_session:
+            raise UnsupportedOperation("M-Pesa can't charge a stored payer.", attr="method.token")
         formats.msisdn(request.phone)
         _callback(request.callback_url, STK_CALLBACK, config)
 

@@ -271,7 +271,8 @@ def _result_reported(purpose: str, body: bodies.Result, origin: Origin) -> Inbou
     if kind == "refund" or (not kind and (body.code != PAID or "OriginalTransactionID" in body.parameters)):
         state, failure = refund_outcome(body.code)
         receipt = body.transaction if state is RefundState.SUCCEEDED else ""
-        return _refund_reported(RESULT, origin, state, failure, receipt, body.originator)
+        money = bodies.amount_of(body.first("Amount")) if receipt else None
+        return _refund_reported(RESULT, origin, state, failure, receipt, body.originator, money)
     return None
 
 
@@ -301,7 +302,13 @@ def _refund_status(body: bodies.Result, origin: Origin) -> InboundEvent:
 
 
 def _refund_reported(
-    purpose: str, origin: Origin, state: RefundState, failure: Failure | None, receipt: str = "", provider_ref: str = ""
+    purpose: str,
+    origin: Origin,
+    state: RefundState,
+    failure: Failure | None,
+    receipt: str = "",
+    provider_ref: str = "",
+    money: Money | None = None,
 ) -> RefundReported:
     return RefundReported(
         **origin.fields("mpesa", EVENT_TYPES[purpose]),
@@ -309,6 +316,7 @@ def _refund_reported(
         state=state,
         receipt=receipt,
         failure=failure,
+        money=money,
         token_object=origin.token_object,
     )
 

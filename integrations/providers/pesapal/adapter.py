@@ -77,6 +77,11 @@ class PesapalPayments(PaymentAdapter):
         super().__init__(config=config, http=http, tokens=tokens, clock=clock)
         self._api = PesapalApi(config, http, tokens, clock)
 
+    @classmethod
+    def features_for(cls, config: ConfigView) -> PaymentFeatures:
+        """See `PaymentAdapter`: no refunds without the dashboard user in whose name they are requested."""
+        return cls.features if config.get("refund_username") else cls.features.without("refund", "partial_refund")
+
     # --- payments
 
     @classmethod
@@ -85,6 +90,8 @@ class PesapalPayments(PaymentAdapter):
         cls.features.check("authorize", request.money, request.method)
         if not request.capture:
             raise UnsupportedOperation("Pesapal can't hold money and take it later.", attr="capture")
+        if request.off_session:
+            raise UnsupportedOperation("Pesapal can't charge a stored payer.", attr="method.token")
         if not (request.customer_email or request.phone):
             raise InvalidRequest("Pesapal needs the payer's e-mail address or phone number.", attr="customer.email")
         if not request.return_url:

@@ -235,9 +235,12 @@ class InitiatorDesk(Part):
         original = ledger.transaction(receipt)
         if original is None or original["shortcode"] != organisation.shortcode or original["kind"] not in ("stk", "c2b"):
             return Outcome("R000002")
-        if original["reversed_by"]:
+        # Unconfirmed for Daraja: a receipt may be reversed in parts, until nothing is left of it.
+        done = [each["amount"] for each in ledger.transactions(original["msisdn"]) if each.get("original") == receipt]
+        left = original["amount"] - sum(done)
+        if left <= 0:
             return Outcome("R000001")
-        if amount > original["amount"]:
+        if amount > left:
             return Outcome("3")
         how = plan_for(original["msisdn"]).reversal
         if how.isdigit():

@@ -11,6 +11,7 @@ from integrations.contracts.inbound import (
     RefundReported,
     Trust,
 )
+from integrations.contracts.money import Money
 from integrations.contracts.payment import RefundState
 from integrations.providers.mpesa.tests.support import (
     KES_1500,
@@ -38,9 +39,10 @@ def refunded(event_type: str, **changed: Any) -> RefundReported:
 
 
 def test_reversal_done() -> None:
-    assert parse("r", fixture("result_reversal"), "refund:re_1") == [refunded("result")]
-    assert parse("r", fixture("result_reversal")) == [refunded("result", token_object="")]
-    assert parse("r", result("result_reversal", ResultCode=0), "refund:re_1") == [refunded("result")]
+    money = Money(150_000, "KES")  # as the result itself names it: it is held against what was asked for
+    assert parse("r", fixture("result_reversal"), "refund:re_1") == [refunded("result", money=money)]
+    assert parse("r", fixture("result_reversal")) == [refunded("result", money=money, token_object="")]
+    assert parse("r", result("result_reversal", ResultCode=0), "refund:re_1") == [refunded("result", money=money)]
 
 
 @pytest.mark.parametrize(

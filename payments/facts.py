@@ -165,8 +165,13 @@ def release(payment: Payment, *, actor: str, reason: str) -> None:
 
 
 def apply_refunds(payment: Payment, facts: tuple[RefundFact, ...], *, actor: str) -> None:
-    """Book the refunds of a payment, ours and those made in the gateway's own dashboard."""
-    for fact in facts:
+    """Book the refunds of a payment, ours and those made in the gateway's own dashboard.
+
+    What is known comes first: one of ours that has failed makes room for another.
+    """
+    for fact in sorted(
+        facts, key=lambda each: _match(payment, OperationKind.REFUND, each.provider_ref, each.operation_id) is None
+    ):
         refund = _match(payment, OperationKind.REFUND, fact.provider_ref, fact.operation_id)
         if refund is None and fact.money is None:
             waiting = payment.operations.filter(kind=OperationKind.REFUND, status__in=_OPEN_OPERATION, provider_ref="")

@@ -1,0 +1,34 @@
+"""Whatever happens, in whatever order: sums hold, nothing is charged twice, no charge is lost."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.payments.property.machine import Payments
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("model_gateways")]
+
+# No deadline: a step is a request to the whole hub with a real database, and how long that takes is the machine's affair.
+# Derandomised: the same search in every run, so that a change is blamed for what it broke. The deep
+# one looks elsewhere each time.
+DEFAULT = settings(
+    max_examples=25,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    print_blob=True,
+    phases=(Phase.generate, Phase.shrink),
+)
+DEEP = settings(DEFAULT, max_examples=300, stateful_step_count=60, derandomize=False)
+
+
+def test_any_interleaving_keeps_the_books_right() -> None:
+    run_state_machine_as_test(Payments, settings=DEFAULT)
+
+
+@pytest.mark.slow
+def test_a_deep_search_finds_no_interleaving_that_breaks_the_books() -> None:
+    run_state_machine_as_test(Payments, settings=DEEP)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from functools import lru_cache
 from io import BytesIO
 from xml.sax.saxutils import escape
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.template.loader import render_to_string
 from reportlab.lib.colors import HexColor
@@ -49,7 +48,7 @@ def receipt_of(payment: Payment) -> Receipt:
     if payment.status != Status.SUCCEEDED:
         raise Conflict(f"A payment that is {payment.status} has no receipt.", provider=payment.provider, attr="payment")
     refunds = [refund for refund in refunds_of(payment) if refund.status != OperationStatus.FAILED]
-    zone = _zone(payment.tenant.time_zone)
+    zone = payment.tenant.zone
     lines = [
         ("Date", _moment(payment.completed_at or payment.created, zone)),
         ("Received from", payment.payer_name or str((payment.customer or {}).get("name", "")) or payment.phone),
@@ -132,13 +131,6 @@ def _money(minor_units: int, payment: Payment) -> str:
 
 def _moment(value: datetime, zone: tzinfo) -> str:
     return f"{value.astimezone(zone):%d %B %Y, %H:%M %Z}"
-
-
-def _zone(name: str) -> tzinfo:
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        return UTC
 
 
 # --- the PDF --------------------------------------------------------------------------------------------------------------

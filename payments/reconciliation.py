@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta, tzinfo
+from datetime import datetime, time, timedelta
 from enum import StrEnum
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from django.db.models import Q, QuerySet
 
@@ -55,17 +54,9 @@ def way_of(features: PaymentFeatures) -> Way:
     return Way.ASKED if answers else Way.UNCHECKED
 
 
-def zone_of(tenant: Tenant) -> tzinfo:
-    """Return the tenant's time zone; UTC where its name means nothing here."""
-    try:
-        return ZoneInfo(tenant.time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        return UTC
-
-
 def yesterday(tenant: Tenant) -> tuple[datetime, datetime]:
     """Return the tenant's last whole day, from midnight to before midnight by its own clocks."""
-    zone = zone_of(tenant)
+    zone = tenant.zone
     today = clock.now().astimezone(zone).date()
     return (
         datetime.combine(today - timedelta(days=1), time.min, tzinfo=zone),

@@ -16,21 +16,31 @@ AGAIN = timedelta(minutes=2)
 
 
 def schedule_poll(payment: Payment, number: int) -> None:
-    """Queue the next question to the gateway about an open payment, in the caller's transaction."""
+    """Queue the next question to the gateway about an open payment, in the caller's transaction.
+
+    Questions whose time has passed (nothing ran, or an answer came by another way) are not made up for: one asks now.
+    """
     if not is_open(payment.status):
         return
-    steps = payment_features(payment).polls
-    step = steps[number] if number < len(steps) else steps[-1] + (number - len(steps) + 1) * max(1, steps[-1])
+    steps, now = payment_features(payment).polls, clock.now()
+    age = (now - payment.created).total_seconds()
+    while _seconds(steps, number + 1) <= age:
+        number += 1
     enqueue(
         tenant_id=payment.tenant_id,
         kind="payment.poll",
         payload={"payment": payment.pk, "number": number},
         reference=("payment", payment.pk),
         key=f"{payment.pk}:{number}",
-        due_at=max(payment.created + timedelta(seconds=step), clock.now()),
+        due_at=max(payment.created + timedelta(seconds=_seconds(steps, number)), now),
         config_id=payment.config_id,
         priority=4,
     )
+
+
+def _seconds(steps: tuple[int, ...], number: int) -> int:
+    """Return how long after the payment's beginning a question is due; after the last step by the same distance again."""
+    return steps[number] if number < len(steps) else steps[-1] + (number - len(steps) + 1) * max(1, steps[-1])
 
 
 def schedule_give_up(payment: Payment) -> None:

@@ -25,6 +25,8 @@ from integrations.tenancy.views import tenant_of
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=60)
 NEVER_STORED = frozenset({401, 403, 404, 409, 429, 503})
+PASSING_CODES = frozenset({"not_configured"})
+"""Refusals that say something of the hub's settings and nothing of the request: the same one may be right tomorrow."""
 
 _current: ContextVar[IdempotencyRecord | None] = ContextVar("idempotency_record", default=None)
 
@@ -136,9 +138,14 @@ def _stored(record: IdempotencyRecord) -> Response:
     return Response(data, status=record.status_code, headers={"Idempotent-Replayed": "true"})
 
 
+def _passes(response: Response) -> bool:
+    errors = response.data.get("errors") if response.status_code == 422 and isinstance(response.data, dict) else None
+    return bool(errors) and all(each["code"] in PASSING_CODES for each in errors)
+
+
 def _end(record: IdempotencyRecord, response: Response) -> None:
     mine = IdempotencyRecord.unscoped.filter(pk=record.pk, lease=record.lease)
-    if response.status_code in NEVER_STORED or response.status_code >= 500:
+    if response.status_code in NEVER_STORED or response.status_code >= 500 or _passes(response):
         # Nothing made: the key is free again. Something made: keep the tie, and let the next try answer from it.
         mine.filter(object_id="").delete()
         mine.update(lease=None)

@@ -29,7 +29,7 @@ from integrations.contracts.errors import ProviderError
 from integrations.models import Config
 from integrations.registry import providers_of
 from payments.models import LineKind, ReconciliationLine, ReconciliationRun, RunStatus
-from payments.reconciliation import DIFFERENCES, count_kinds, in_words, totals, zone_of
+from payments.reconciliation import DIFFERENCES, count_kinds, in_words, totals
 from payments.services import resolve_line, start_reconciliation
 
 LINES_SHOWN = 100
@@ -123,7 +123,7 @@ class ReconciliationRunAdmin(TenantScopedAdmin):
 
     @display(description="Window", ordering="since")
     def window(self, obj: ReconciliationRun) -> SafeString:
-        zone = zone_of(obj.tenant)
+        zone = obj.tenant.zone
         since, until = obj.since.astimezone(zone), obj.until.astimezone(zone)
         return one_line(f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M %Z}")
 
@@ -212,7 +212,7 @@ class ReconciliationRunAdmin(TenantScopedAdmin):
     @staticmethod
     def _start(request: HttpRequest, form: forms.Form) -> ReconciliationRun | None:
         config: Config = form.cleaned_data["config"]
-        zone = zone_of(config.tenant)
+        zone = config.tenant.zone
         since = datetime.combine(form.cleaned_data["since"], time.min, tzinfo=zone)
         end = datetime.combine(form.cleaned_data["until"] + timedelta(days=1), time.min, tzinfo=zone)
         now = clock.now()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import models
 
 from integrations.models import Config
@@ -42,7 +44,10 @@ class ReconciliationRun(TenantOwned):
         ordering = ["-started_at", "-id"]
 
     def __str__(self) -> str:
-        return f"{self.provider} {self.since:%Y-%m-%d} to {self.until:%Y-%m-%d}"
+        zone = self.tenant.zone
+        first, last = (each.astimezone(zone) for each in (self.since, self.until - timedelta(microseconds=1)))
+        days = f"{first:%Y-%m-%d}" if first.date() == last.date() else f"{first:%Y-%m-%d} to {last:%Y-%m-%d}"
+        return f"{self.provider} {days}"
 
 
 class ReconciliationLine(TenantOwned):

@@ -17,7 +17,7 @@ from integrations.runtime.alerts import raise_alert, resolve_alert
 from integrations.secrets import SecretUnreadable
 from payments.gateway import features_of
 from payments.models import ReconciliationLine, ReconciliationRun, RunStatus
-from payments.reconciliation import differences, way_of, yesterday, zone_of
+from payments.reconciliation import differences, way_of, yesterday
 from payments.reconciliation_steps import ALERT, FAILED_ALERT, REFERENCE, begin, fail
 
 LONGEST_WINDOW = timedelta(days=93)
@@ -105,7 +105,7 @@ def reconcile_daily() -> int:
 
 def _start_daily(config: Config) -> bool:
     since, until = yesterday(config.tenant)
-    if clock.now().astimezone(zone_of(config.tenant)).hour < FIRST_HOUR:
+    if clock.now().astimezone(config.tenant.zone).hour < FIRST_HOUR:
         return False
     with transaction.atomic():
         _lock(config)

@@ -223,6 +223,16 @@ def test_passing_troubles_are_not_stored(
     assert IdempotencyRecord.unscoped.count() == 0
 
 
+def test_what_only_the_settings_refuse_is_made_under_the_same_key_once_they_are_right(
+    mpesa: Config, admin_api: APIClient, pushes: Callable[[], int]
+) -> None:
+    Config.unscoped.filter(pk=mpesa.pk).update(is_active=False)
+    assert kind(post(admin_api)) == "not_configured"
+    Config.unscoped.filter(pk=mpesa.pk).update(is_active=True)
+    assert post(admin_api).status_code == 201
+    assert pushes() == 1
+
+
 def test_after_a_day_a_key_is_new(mpesa: Config, admin_api: APIClient, pushes: Callable[[], int]) -> None:
     first = post(admin_api)
     other = {**BODY, "method": {"type": "mobile_money", "phone": "0712345671"}}

@@ -20,7 +20,7 @@ from integrations.registry import providers_of
 from integrations.runtime.worker import claim_and_run
 from integrations.secrets import SecretUnreadable
 from payments.models import ReconciliationLine, ReconciliationRun, RunStatus
-from payments.reconciliation import DIFFERENCES, count_kinds, differences, in_words, totals, yesterday, zone_of
+from payments.reconciliation import DIFFERENCES, count_kinds, differences, in_words, totals, yesterday
 from payments.reconciliation_steps import REFERENCE
 from payments.services.reconcile import start_reconciliation
 
@@ -67,7 +67,7 @@ class Command(BaseCommand):
 
     def _show(self, run: ReconciliationRun) -> bool:
         """Print the run; return whether it needs attention."""
-        zone = zone_of(run.tenant)
+        zone = run.tenant.zone
         window = f"{run.since.astimezone(zone):%Y-%m-%d %H:%M} to {run.until.astimezone(zone):%Y-%m-%d %H:%M %Z}"
         self.stdout.write(f"{run.tenant.slug}, config {run.config_id} ({run.provider}), {window}: run {run.pk} {run.status}")
         if run.status == RunStatus.RUNNING:
@@ -110,7 +110,7 @@ def _window(tenant: Tenant, options: dict[str, Any]) -> tuple[datetime, datetime
 
 
 def _moment(tenant: Tenant, option: str, text: str) -> datetime:
-    zone = zone_of(tenant)
+    zone = tenant.zone
     try:
         found = datetime.combine(date.fromisoformat(text), time.min) if len(text) == 10 else datetime.fromisoformat(text)
     except ValueError as error:

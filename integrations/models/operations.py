@@ -70,8 +70,10 @@ class RateBucket(models.Model):
         """
         now = clock.now()
         with transaction.atomic():
-            cls.objects.get_or_create(key=key, defaults={"tokens": float(burst), "updated_at": now})
-            bucket = cls.objects.select_for_update().get(key=key)
+            bucket = None
+            while bucket is None:  # one that nobody used for long is purged, if need be between these two lines
+                cls.objects.get_or_create(key=key, defaults={"tokens": float(burst), "updated_at": now})
+                bucket = cls.objects.select_for_update().filter(key=key).first()
             elapsed = max(0.0, (now - bucket.updated_at).total_seconds())
             tokens = min(float(burst), bucket.tokens + elapsed * rate)
             wait = None if tokens >= 1.0 else (1.0 - tokens) / rate

@@ -10,23 +10,26 @@ from django.conf import settings
 from django.db.models import QuerySet
 
 from integrations.contracts import clock
-from integrations.models import CallLog, Heartbeat, IdempotencyRecord
+from integrations.models import CallLog, Heartbeat, IdempotencyRecord, RateBucket
 
 logger = structlog.get_logger(__name__)
 
 IDEMPOTENCY_KEPT = timedelta(hours=24)
 HEARTBEAT_KEPT = timedelta(days=1)
+BUCKET_KEPT = timedelta(days=7)
 BATCH = 1000
 
 
 def purge() -> dict[str, int]:
-    """Delete call logs older than LOG_RETENTION_DAYS, idempotency records older than 24 hours and heartbeats older than a
-    day; return how many rows of each. Called daily by a schedule; several at once are harmless."""
+    """Delete call logs older than LOG_RETENTION_DAYS, idempotency records older than 24 hours, heartbeats older than a day and
+    token buckets that nobody took from for a week (full again by then); return how many rows of each. Called daily by a
+    schedule; several at once are harmless."""
     now = clock.now()
     counts = {
         "call_logs": _delete(CallLog.unscoped.filter(created__lt=now - timedelta(days=settings.LOG_RETENTION_DAYS))),
         "idempotency_records": _delete(IdempotencyRecord.unscoped.filter(created__lt=now - IDEMPOTENCY_KEPT)),
         "heartbeats": _delete(Heartbeat.objects.filter(beat_at__lt=now - HEARTBEAT_KEPT)),
+        "rate_buckets": _delete(RateBucket.objects.filter(updated_at__lt=now - BUCKET_KEPT)),
     }
     logger.info("purged", **counts)
     return counts

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django_q.models import Schedule
 
-from integrations.models import CallLog, Heartbeat, IdempotencyRecord, Tenant
+from integrations.models import CallLog, Heartbeat, IdempotencyRecord, RateBucket, Tenant
 from integrations.runtime import retention, schedules
 from tests.factories import MovableClock, make_log
 
@@ -50,8 +50,11 @@ def test_purge_keeps_what_is_young(tenant: Tenant, clock: MovableClock, settings
         IdempotencyRecord.unscoped.filter(pk=row.pk).update(created=now - timedelta(hours=age))
         beaten = now - timedelta(hours=age)
         Heartbeat.objects.create(name=name, kind="shift:queue", host="one", pid=1, started_at=beaten, beat_at=beaten)
-    assert retention.purge() == {"call_logs": 5, "idempotency_records": 1, "heartbeats": 1}
+    RateBucket.objects.create(key="old", tokens=0, updated_at=now - timedelta(days=7, seconds=1))
+    RateBucket.objects.create(key="young", tokens=0, updated_at=now - timedelta(days=6))
+    assert retention.purge() == {"call_logs": 5, "idempotency_records": 1, "heartbeats": 1, "rate_buckets": 1}
+    assert RateBucket.objects.get().key == "young"
     assert list(CallLog.unscoped.values_list("pk", flat=True)) == [young]
     assert IdempotencyRecord.unscoped.get().key == "young"
     assert Heartbeat.objects.get().name == "young"
-    assert retention.purge() == {"call_logs": 0, "idempotency_records": 0, "heartbeats": 0}
+    assert retention.purge() == {"call_logs": 0, "idempotency_records": 0, "heartbeats": 0, "rate_buckets": 0}

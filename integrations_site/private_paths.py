@@ -8,7 +8,7 @@ from typing import Any
 
 from integrations.http.masking import MASK, Mask
 
-PAYER_PAGE = re.compile(r"/pay/[\w-]+(?P<part>/[a-z]+)?/?(?:[?#][^\s\"'<>]*)?")
+PAYER_PAGE = re.compile(rf"/pay/(?:[\w-]+|{MASK})(?P<part>/[a-z]+)?/?(?:[?#][^\s\"'<>]*)?")
 
 
 def shown(address: str) -> str:

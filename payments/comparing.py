@@ -28,6 +28,7 @@ from payments.models import (
     LineKind,
     Operation,
     OperationKind,
+    OperationOrigin,
     OperationStatus,
     Payment,
     ReconciliationLine,
@@ -303,7 +304,10 @@ def write_missing(run: ReconciliationRun, *, listed: bool) -> None:
     named = set(named_operations(covered.runs, run, ours.order_by().values("pk")))
     unnamed = [each for each in ours.iterator() if each.pk not in named]
     healed = _Healed(run, covered.runs, {each.payment_id for each in unnamed})
-    missing = [each for each in unnamed if not healed.take(each)]
+    # What was seen at the gateway is the likelier to be what a line told us of.
+    likely = sorted(unnamed, key=lambda each: (each.origin != OperationOrigin.GATEWAY, each.created, each.pk))
+    known = {each.pk for each in likely if healed.take(each)}
+    missing = [each for each in unnamed if each.pk not in known]
     lines = [_ours(run, operation, LineKind.MISSING_THERE, NOT_FOUND) for operation in missing]
     ReconciliationLine.objects.bulk_create(lines, batch_size=500)
 

@@ -139,8 +139,10 @@ def _stored(record: IdempotencyRecord) -> Response:
 
 
 def _passes(response: Response) -> bool:
-    errors = response.data.get("errors") if response.status_code == 422 and isinstance(response.data, dict) else None
-    return bool(errors) and all(each["code"] in PASSING_CODES for each in errors)
+    if response.status_code != 422 or not isinstance(response.data, dict):
+        return False
+    codes = [each["code"] for each in response.data.get("errors", [])]
+    return bool(codes) and PASSING_CODES.issuperset(codes)
 
 
 def _end(record: IdempotencyRecord, response: Response) -> None:

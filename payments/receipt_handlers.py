@@ -4,7 +4,7 @@ inside the tenant's scope."""
 from __future__ import annotations
 
 from integrations.contracts import clock
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState
 from integrations.events import DomainEvent, MessageMoved
 from payments.models import DeliveryState, Operation, Payment, ReceiptChannel, ReceiptDelivery
 from payments.services.receipt import mail_receipt, mails_receipts
@@ -13,7 +13,12 @@ _STATES = {
     MessageState.QUEUED.value: DeliveryState.QUEUED,
     MessageState.SENT.value: DeliveryState.SENT,
     MessageState.DELIVERED.value: DeliveryState.SENT,
+    MessageState.READ.value: DeliveryState.SENT,
     MessageState.FAILED.value: DeliveryState.FAILED,
+    MessageState.BOUNCED.value: DeliveryState.FAILED,
+    MessageState.COMPLAINED.value: DeliveryState.SENT,
+    MessageState.CANCELLED.value: DeliveryState.FAILED,
+    MessageState.EXPIRED.value: DeliveryState.FAILED,
     MessageState.UNKNOWN.value: DeliveryState.UNKNOWN,
 }
 

@@ -7,15 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from urllib.parse import parse_qsl
 
 from integrations.contracts.adapter import ConfigView
 from integrations.contracts.failures import Failure
+from integrations.contracts.messaging import Engagement, MessageState, SuppressReason
 from integrations.contracts.money import Money
 from integrations.contracts.payment import IncomingPayment, PaymentState, RefundState
-from integrations.contracts.sms import MessageState
 from integrations.contracts.wire import Wire
 
 
@@ -41,7 +42,11 @@ class MalformedWebhook(Exception):
 
 @dataclass(frozen=True, slots=True)
 class InboundRequest:
-    """A webhook call as received. `purpose` is the path's last part as the provider declared it (`c`, `dlr`, ...)."""
+    """A webhook call as received. `purpose` is the path's last part as the provider declared it (`c`, `dlr`, ...).
+
+    `url` is the whole public address that was called, with its query as sent, for providers that sign it; built from the
+    hub's own public address, never from the caller's `Host`.
+    """
 
     method: str
     purpose: str
@@ -49,6 +54,7 @@ class InboundRequest:
     headers: Mapping[str, str]
     body: bytes
     remote_ip: str = ""
+    url: str = ""
 
     def json(self) -> Wire:
         import json
@@ -186,14 +192,43 @@ class ReceiptReported(InboundEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageReported(InboundEvent):
-    """A delivery report. `state` None: a status that we do not know, kept raw."""
+    """A delivery report. `state` None: no state of ours (an `engagement`, or a status that we do not know, kept raw).
+
+    `ref` is our own note (`Target.ref`), where the provider echoes it; `provider_ref` may be the start of the id that it gave
+    us, ended by a dot. `channel` where the provider serves several and the report names it.
+    """
 
     provider_ref: str
-    number: str
+    address: str
     state: MessageState | None
     provider_status: str
     detail: str = ""
-    suppress: bool = False
+    suppress: SuppressReason | None = None
+    engagement: Engagement | None = None
+    ref: str = ""
+    channel: str = ""
+    cost: Decimal | None = None
+    currency: str = ""
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageReceived(InboundEvent):
+    """Somebody wrote to the tenant. `address` is his, `to` the tenant's number or mailbox there.
+
+    `opt_out` True or False: the provider itself read the text as "stop" or "start"; None: it has not said. `media` holds
+    (content type, the provider's id or address of the file).
+    """
+
+    channel: str
+    provider_ref: str
+    address: str
+    to: str
+    text: str = ""
+    name: str = ""
+    media: tuple[tuple[str, str], ...] = ()
+    opt_out: bool | None = None
+    reply_to: str = ""
     occurred_at: datetime | None = None
 
 
@@ -258,6 +293,11 @@ class WebhookAdapter(ABC):
     @abstractmethod
     def parse(self, request: InboundRequest, origin: Origin) -> Sequence[InboundEvent]:
         """Return the facts in the body; an event type that we do not know gives none. Raises `MalformedWebhook`."""
+
+    def challenge(self, request: InboundRequest, config: ConfigView | None) -> Ack | None:
+        """Return the answer to a provider's question whether this URL is ours (asked when it is set up); None where this is no
+        such question. Nothing is stored. Raises `BadSignature` for a wrong one."""
+        return None
 
     def asks(self, request: InboundRequest, origin: Origin) -> ValidationAsked | None:
         """Return the question where this request wants its answer at once."""

@@ -4,72 +4,51 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from decimal import Decimal
-from enum import StrEnum
+from datetime import datetime
 
 from integrations.contracts.adapter import Adapter
 from integrations.contracts.errors import UnsupportedOperation
-
-
-class MessageState(StrEnum):
-    """Status ladder of one recipient. `delivered` and `failed` are final and sticky; `unknown`: sent, no answer."""
-
-    QUEUED = "queued"
-    SENT = "sent"
-    DELIVERED = "delivered"
-    FAILED = "failed"
-    UNKNOWN = "unknown"
+from integrations.contracts.messaging import Balance, RecipientResult, SendQuery, SendResult, Target
 
 
 @dataclass(frozen=True, slots=True)
 class SmsMessage:
-    """One text to `recipients`: E.164 with `+`, no duplicates, at most the adapter's `batch_size` of them."""
+    """One text to `recipients`: no address twice, at most the adapter's `batch_size` of them.
+
+    `callback_url` is this config's own unguessable path without the purpose, for providers that are told with each message
+    where to report (empty where the installation's account serves). `expires_at`: not to be delivered later than that.
+    """
 
     message_id: str
-    recipients: tuple[str, ...]
+    recipients: tuple[Target, ...]
     text: str
     sender: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientResult:
-    """The provider's word on one recipient. `suppress`: never send to this number again (opted out, does not exist)."""
-
-    number: str
-    state: MessageState
-    provider_ref: str = ""
-    provider_code: str = ""
-    detail: str = ""
-    retryable: bool = False
-    suppress: bool = False
-    cost: Decimal | None = None
-    currency: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class SmsResult:
-    """One entry for each recipient asked for, in the order asked."""
-
-    recipients: tuple[RecipientResult, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Balance:
-    """What is left in the account, in major units of `currency` (providers bill in fractions of a cent)."""
-
-    amount: Decimal
-    currency: str
+    callback_url: str = ""
+    expires_at: datetime | None = None
 
 
 class SmsAdapter(Adapter):
-    """Sends text messages. `batch_size` is the most recipients of one call."""
+    """Sends text messages. `batch_size` is the most recipients of one call; `per_second` how many texts a sender may send.
+
+    A call that may have sent and whose answer was lost raises `OutcomeUnknown`; where only some recipients' fate is unknown,
+    their results are.
+    """
 
     batch_size: int = 100
-    deduplicates: bool = False
+    per_second: float | None = None
 
     @abstractmethod
-    def send(self, message: SmsMessage) -> SmsResult:
+    def send(self, message: SmsMessage) -> SendResult:
         """Send once. A refusal of the whole request is a `ProviderError`; of one recipient, its own result."""
+
+    def find(self, query: SendQuery) -> RecipientResult | None:
+        """Ask the provider what became of a text, changing nothing; None where it has no such text (conclusive only some
+        minutes after the call). Raises `UnsupportedOperation` where it can't be asked or searched."""
+        raise UnsupportedOperation("This provider can't be asked about a text.", provider=self.config.provider)
+
+    def cancel(self, provider_ref: str) -> bool:
+        """Call back a text that the provider has not sent yet; False where it is too late."""
+        raise UnsupportedOperation("This provider can't call a text back.", provider=self.config.provider)
 
     def balance(self) -> Balance:
         raise UnsupportedOperation("This provider has no balance to ask for.", provider=self.config.provider)

@@ -32,7 +32,7 @@ class MessageAdmin(TenantScopedAdmin):
     list_display = (CREATED, "status", "recipient_count", "beginning", "provider", "category", "about")
     list_display_links = (CREATED, "beginning")
     list_filter = (ProviderFilter, ("channel", ChoicesDropdownFilter), ("created", RangeDateTimeFilter))
-    search_fields = ("id", "body", "recipients__number", "reference_id", "recipients__provider_ref")
+    search_fields = ("id", "body", "recipients__address", "reference_id", "recipients__provider_ref")
     search_help_text = "Text, phone number, reference or provider id"
     fieldsets = (
         (
@@ -89,7 +89,7 @@ class MessageAdmin(TenantScopedAdmin):
     def recipient_table(self, request: HttpRequest, obj: Message) -> SafeString:
         rows = [
             (
-                each.number,
+                each.address,
                 badge(each.state),
                 each.provider_status or "-",
                 each.detail or "-",
@@ -104,7 +104,7 @@ class MessageAdmin(TenantScopedAdmin):
     def story(self, request: HttpRequest, obj: Message) -> SafeString:
         events = MessageEvent.objects.filter(recipient__message=obj).select_related("recipient").order_by("at", "id")
         rows = [
-            (moment(event.at), event.recipient.number, badge(event.state), event.detail or "-", event.source)
+            (moment(event.at), event.recipient.address, badge(event.state), event.detail or "-", event.source)
             for event in events[:RECIPIENTS_SHOWN]
         ]
         return table(("When", "Number", "State", "Detail", "Source"), rows)
@@ -133,10 +133,10 @@ class SuppressionAdmin(TenantScopedAdmin):
 class UnmatchedReportAdmin(TenantScopedAdmin):
     """Delivery reports for ids that no message of ours has, or had when they came."""
 
-    list_display = (CREATED, "provider", "number", "provider_ref", when("matched_at", "Matched"))
+    list_display = (CREATED, "provider", "address", "provider_ref", when("matched_at", "Matched"))
     list_filter = (ProviderFilter, ("created", RangeDateTimeFilter))
-    search_fields = ("number", "provider_ref")
-    fields = (("provider", "config"), ("number", "provider_ref"), ("created", "matched_at"))
+    search_fields = ("address", "provider_ref")
+    fields = (("provider", "config"), ("address", "provider_ref"), ("created", "matched_at"))
     panels = (("Report", "shown_payload"),)
 
     def shown_payload(self, request: HttpRequest, obj: UnmatchedReport) -> SafeString:

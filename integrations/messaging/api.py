@@ -12,8 +12,8 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from integrations.contracts.messaging import Balance
 from integrations.contracts.money import InvalidMoney, Money, exponent
-from integrations.contracts.sms import Balance
 from integrations.messaging import selectors, services
 from integrations.messaging.models import Channel, Message
 from integrations.messaging.numbers import normalise_all

@@ -10,7 +10,8 @@ from django.db import transaction
 from integrations.contracts import clock
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import OutcomeUnknown, ProviderError
-from integrations.contracts.sms import MessageState, RecipientResult, SmsMessage, SmsResult
+from integrations.contracts.messaging import MessageState, RecipientResult, SendResult, Target
+from integrations.contracts.sms import SmsMessage
 from integrations.messaging import reports
 from integrations.messaging.models import Message, Recipient
 from integrations.messaging.services import enqueue_send, fail_suppressed
@@ -42,7 +43,7 @@ class SmsSendJob(ProviderJob):
         message: Message = waiting[0].message
         text = SmsMessage(
             message_id=message.pk,
-            recipients=tuple(each.number for each in waiting),
+            recipients=tuple(Target(each.address) for each in waiting),
             text=message.body,
             sender=message.sender,
         )
@@ -55,12 +56,12 @@ class SmsSendJob(ProviderJob):
             reference=("message", message.pk),
         )
 
-    def succeeded(self, item: QueueItem, result: SmsResult) -> None:
-        reports.lock_numbers(item.tenant_id, [each.number for each in result.recipients])
-        by_number = {each.number: each for each in _locked(item)}
+    def succeeded(self, item: QueueItem, result: SendResult) -> None:
+        reports.lock_numbers(item.tenant_id, [each.address for each in result.recipients])
+        by_number = {each.address: each for each in _locked(item)}
         again: list[Recipient] = []
         for said in result.recipients:
-            recipient = by_number[said.number]
+            recipient = by_number[said.address]
             # An answer that comes after the item was given up as unknown is still the truth.
             if recipient.state in {MessageState.QUEUED, MessageState.UNKNOWN} and _apply(recipient, said):
                 again.append(recipient)
@@ -92,7 +93,7 @@ class SmsSendJob(ProviderJob):
 
     def unknown(self, item: QueueItem, error: OutcomeUnknown) -> QueueState:
         numbers = Recipient.unscoped.filter(tenant_id=item.tenant_id, pk__in=item.payload["recipients"])
-        reports.lock_numbers(item.tenant_id, numbers.values_list("number", flat=True))
+        reports.lock_numbers(item.tenant_id, numbers.values_list("address", flat=True))
         adopted = []
         for recipient in _locked(item):
             if recipient.state == MessageState.QUEUED:
@@ -123,7 +124,7 @@ def _apply(recipient: Recipient, said: RecipientResult) -> bool:
         reports.take_reference(recipient, said.provider_ref)
     if said.suppress:
         reports.suppress(
-            tenant_id=recipient.tenant_id, number=recipient.number, reason=said.detail, source=recipient.message.provider
+            tenant_id=recipient.tenant_id, number=recipient.address, reason=said.detail, source=recipient.message.provider
         )
     if said.retryable and recipient.tries < len(RETRY_WAITS):
         recipient.tries += 1

@@ -6,13 +6,16 @@ from django.db import models
 from django.db.models import Q
 
 from integrations.contracts import clock
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState
 from integrations.models import Config
 from integrations.models.base import PrefixedIdField, TenantOwned
 
 
 class Channel(models.TextChoices):
     SMS = "sms", "SMS"
+    EMAIL = "email", "E-mail"
+    PUSH = "push", "Push"
+    WHATSAPP = "whatsapp", "WhatsApp"
 
 
 STATES = [(state.value, state.value.capitalize()) for state in MessageState]
@@ -54,14 +57,14 @@ class Message(TenantOwned):
 
 
 class Recipient(TenantOwned):
-    """One number of a message. `state` changes through `transitions.advance` alone; delivered and failed are final.
+    """One address of a message. `state` changes through `transitions.advance` alone; delivered and failed are final.
 
     `given_up`: failed in our queue, the provider certainly has not sent it; then, and only then, a person may retry it.
     `tries` counts the provider's answers that asked for another try. `cost` is in major units of `currency`.
     """
 
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="recipients")
-    number = models.CharField(max_length=20)
+    address = models.CharField(max_length=512)
     state = models.CharField(max_length=10, choices=STATES, default=MessageState.QUEUED.value)
     provider_ref = models.CharField(max_length=200, blank=True)
     provider_status = models.CharField(max_length=100, blank=True)
@@ -76,14 +79,14 @@ class Recipient(TenantOwned):
 
     class Meta(TenantOwned.Meta):
         ordering = ["id"]
-        constraints = [models.UniqueConstraint(fields=["message", "number"], name="recipient_once")]
+        constraints = [models.UniqueConstraint(fields=["message", "address"], name="recipient_once")]
         indexes = [
             models.Index(fields=["tenant", "provider_ref"], condition=~Q(provider_ref=""), name="recipient_provider_ref"),
-            models.Index(fields=["tenant", "number"], condition=Q(state="unknown"), name="recipient_unknown"),
+            models.Index(fields=["tenant", "address"], condition=Q(state="unknown"), name="recipient_unknown"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.number}: {self.state}"
+        return f"{self.address}: {self.state}"
 
 
 class MessageEvent(TenantOwned):
@@ -111,7 +114,7 @@ class UnmatchedReport(TenantOwned):
     config = models.ForeignKey(Config, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     provider = models.CharField(max_length=50)
     provider_ref = models.CharField(max_length=200)
-    number = models.CharField(max_length=20)
+    address = models.CharField(max_length=512)
     payload = models.JSONField()
     created = models.DateTimeField(default=clock.now)
     matched_at = models.DateTimeField(null=True, blank=True)
@@ -119,7 +122,7 @@ class UnmatchedReport(TenantOwned):
     class Meta(TenantOwned.Meta):
         ordering = ["id"]
         indexes = [
-            models.Index(fields=["tenant", "number"], condition=Q(matched_at__isnull=True), name="unmatched_report_open")
+            models.Index(fields=["tenant", "address"], condition=Q(matched_at__isnull=True), name="unmatched_report_open")
         ]
 
     def __str__(self) -> str:
@@ -130,7 +133,7 @@ class Suppression(TenantOwned):
     """An address that is not to be written to any more on a channel, and why."""
 
     channel = models.CharField(max_length=10, choices=Channel.choices, default=Channel.SMS)
-    address = models.CharField(max_length=254)
+    address = models.CharField(max_length=512)
     reason = models.CharField(max_length=200)
     source = models.CharField(max_length=50, blank=True)
     created = models.DateTimeField(default=clock.now)

@@ -8,8 +8,8 @@ from typing import Any
 import structlog
 
 from integrations.contracts.errors import NotConfigured, ProviderError
+from integrations.contracts.messaging import MessageState
 from integrations.contracts.money import Money
-from integrations.contracts.sms import MessageState
 from integrations.events import DomainEvent, ReceiptAsked, ReceiptTaken
 from integrations.messaging.services import send_sms
 from integrations.models import Tenant
@@ -67,7 +67,7 @@ def resend_receipt(question: ReceiptAsked) -> ReceiptTaken:
     )
     recipient = message.recipients.get()
     refused = recipient.detail if recipient.state == MessageState.FAILED else ""
-    return ReceiptTaken(message_id=message.pk, to=recipient.number, refused=refused)
+    return ReceiptTaken(message_id=message.pk, to=recipient.address, refused=refused)
 
 
 def receipt_text(payment: Mapping[str, Any], private: Mapping[str, Any], tenant: Tenant) -> str:

@@ -16,7 +16,7 @@ from django.db.models import Q, QuerySet
 
 from integrations.contracts import clock
 from integrations.contracts.inbound import MessageReported, Trust
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState
 from integrations.events import Unmatched
 from integrations.messaging.models import Channel, Recipient, Suppression, UnmatchedReport
 from integrations.messaging.transitions import advance, note
@@ -70,12 +70,12 @@ def receive(event: MessageReported) -> None:
     An untrusted report (fixed path, unsigned) needs a message id that only the provider and the tenant know; it moves the
     state, but suppresses no number, is adopted by nobody, and raises `events.Unmatched` where it does not fit.
     """
-    lock_numbers(event.tenant_id, [event.number])
+    lock_numbers(event.tenant_id, [event.address])
     report = Report(
         state=event.state,
         status=event.provider_status,
         detail=event.detail,
-        suppress=event.suppress,
+        suppress=event.suppress is not None,
         at=event.occurred_at or clock.now(),
         trusted=event.trust is not Trust.HINT,
     )
@@ -90,7 +90,7 @@ def receive(event: MessageReported) -> None:
             config_id=event.config_id,
             provider=event.provider,
             provider_ref=event.provider_ref,
-            number=event.number,
+            address=event.address,
             payload=report.payload(),
         )
     else:
@@ -108,7 +108,7 @@ def apply(recipient: Recipient, report: Report) -> None:
     if doubtful:
         _finish_items_of(recipient)
     if report.suppress and report.trusted:
-        suppress(tenant_id=recipient.tenant_id, number=recipient.number, reason=report.detail, source="report")
+        suppress(tenant_id=recipient.tenant_id, number=recipient.address, reason=report.detail, source="report")
 
 
 def replay(recipient: Recipient) -> int:
@@ -135,7 +135,7 @@ def adopt(recipient: Recipient) -> bool:
 
 def adopt_where_clear(tenant_id: int, numbers: Sequence[str]) -> None:
     """Try `adopt` for those to (locked) numbers whose outcome is unknown: a rival for their report has just got his own id."""
-    waiting = Recipient.unscoped.filter(tenant_id=tenant_id, number__in=numbers, state=MessageState.UNKNOWN, provider_ref="")
+    waiting = Recipient.unscoped.filter(tenant_id=tenant_id, address__in=numbers, state=MessageState.UNKNOWN, provider_ref="")
     for recipient in waiting.select_for_update(of=("self",)).select_related("message").order_by("id"):
         adopt(recipient)
 
@@ -171,7 +171,7 @@ def _known(event: MessageReported) -> Recipient | None:
     rows = Recipient.unscoped.filter(
         tenant_id=event.tenant_id,
         provider_ref=event.provider_ref,
-        number=event.number,
+        address=event.address,
         message__provider=event.provider,
     )
     if event.config_id is not None:
@@ -185,7 +185,7 @@ def _adopter(event: MessageReported) -> Recipient | None:
     24 hours, its answer lost, and no other message to that number on its way. Else nobody can tell, and the report is kept."""
     waiting = Recipient.unscoped.filter(
         tenant_id=event.tenant_id,
-        number=event.number,
+        address=event.address,
         state=MessageState.UNKNOWN,
         provider_ref="",
         updated__gte=clock.now() - ADOPTION_WINDOW,
@@ -203,7 +203,7 @@ def _rivals(recipient: Recipient) -> QuerySet[Recipient]:
     now = clock.now()
     same = Recipient.unscoped.filter(
         tenant_id=recipient.tenant_id,
-        number=recipient.number,
+        address=recipient.address,
         provider_ref="",
     ).exclude(pk=recipient.pk)
     same = same.filter(_of_account("message__", recipient.message.provider, recipient.message.config_id))
@@ -217,7 +217,7 @@ def _kept(recipient: Recipient, since: datetime) -> QuerySet[UnmatchedReport]:
         UnmatchedReport.unscoped.select_for_update()
         .filter(
             tenant_id=recipient.tenant_id,
-            number=recipient.number,
+            address=recipient.address,
             matched_at__isnull=True,
             created__gte=since,
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.db.models import Prefetch, Q, QuerySet
 
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState
 from integrations.events import TimelineAsked, TimelineEntry
 from integrations.messaging.models import Message, MessageEvent, Recipient
 from integrations.messaging.transitions import cost_object, reference_object, stamp
@@ -35,11 +35,12 @@ def overall_status(states: Iterable[str]) -> str:
     for state in (MessageState.QUEUED, MessageState.UNKNOWN, MessageState.SENT):
         if state in present:
             return state.value
-    if present == {MessageState.DELIVERED}:
+    if len(present) == 1:
+        return str(present.pop())
+    arrived = present & {MessageState.DELIVERED, MessageState.READ}
+    if arrived == present:
         return MessageState.DELIVERED.value
-    if MessageState.DELIVERED in present:
-        return "partial"
-    return MessageState.FAILED.value
+    return "partial" if arrived else MessageState.FAILED.value
 
 
 def message_data(message: Message, *, with_events: bool = False) -> dict[str, Any]:
@@ -64,9 +65,9 @@ def message_data(message: Message, *, with_events: bool = False) -> dict[str, An
 
 
 def _recipient_data(recipient: Recipient, *, with_events: bool) -> dict[str, Any]:
-    failed = recipient.state in {MessageState.FAILED, MessageState.UNKNOWN}
+    failed = recipient.state in {MessageState.FAILED, MessageState.BOUNCED, MessageState.COMPLAINED, MessageState.UNKNOWN}
     data: dict[str, Any] = {
-        "to": recipient.number,
+        "to": recipient.address,
         "status": recipient.state,
         "provider_ref": recipient.provider_ref,
         "provider_status": recipient.provider_status,
@@ -99,7 +100,7 @@ def _entry(event: MessageEvent) -> TimelineEntry:
     recipient = event.recipient
     message = recipient.message
     what = f"{message.category.capitalize()} SMS" if message.category else "SMS"
-    text = f"{what} to {recipient.number}: {event.state or event.detail}"
+    text = f"{what} to {recipient.address}: {event.state or event.detail}"
     if event.state and event.detail:
         text += f" ({event.detail})"
     if event.state == MessageState.SENT and recipient.provider_ref:

@@ -9,7 +9,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState
 from integrations.messaging.models import Channel, Message, Recipient
 from integrations.messaging.services import MAX_LENGTH, MAX_RECIPIENTS
 from integrations.tenancy.serializers import StrictSerializer
@@ -152,4 +152,4 @@ class MessageFilter(django_filters.FilterSet):
     def filter_to(self, rows: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         # An unescaped `+` in a query string arrives as a space.
         number = f"+{value.strip().lstrip('+')}"
-        return rows.filter(Exists(Recipient.objects.filter(message_id=OuterRef("pk"), number=number)))
+        return rows.filter(Exists(Recipient.objects.filter(message_id=OuterRef("pk"), address=number)))

@@ -11,7 +11,8 @@ from integrations.contracts import clock
 from integrations.contracts.adapter import ConfigView
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import InvalidRequest
-from integrations.contracts.sms import Balance, MessageState, SmsAdapter
+from integrations.contracts.messaging import Balance, MessageState
+from integrations.contracts.sms import SmsAdapter
 from integrations.messaging import reports
 from integrations.messaging.models import Channel, Message, MessageEvent, Recipient, Suppression
 from integrations.messaging.numbers import normalise_all
@@ -128,7 +129,7 @@ def _batch_size(view: ConfigView) -> int:
 def _queue(message: Message, numbers: Sequence[str], batch_size: int) -> None:
     now = clock.now()
     recipients = Recipient.unscoped.bulk_create(
-        [Recipient(tenant_id=message.tenant_id, message=message, number=number, updated=now) for number in numbers]
+        [Recipient(tenant_id=message.tenant_id, message=message, address=number, updated=now) for number in numbers]
     )
     MessageEvent.unscoped.bulk_create(
         [
@@ -160,13 +161,13 @@ def fail_suppressed(tenant_id: int, recipients: Sequence[Recipient]) -> list[Rec
     """Fail those (locked or new) on the tenant's suppression list, with its reason; return the others."""
     listed = dict(
         Suppression.unscoped.filter(
-            tenant_id=tenant_id, channel=Channel.SMS, address__in=[each.number for each in recipients]
+            tenant_id=tenant_id, channel=Channel.SMS, address__in=[each.address for each in recipients]
         ).values_list("address", "reason")
     )
     rest = []
     for each in recipients:
-        if each.number in listed:
-            detail = f"on the suppression list: {listed[each.number]}"
+        if each.address in listed:
+            detail = f"on the suppression list: {listed[each.address]}"
             advance(
                 each, MessageState.FAILED, at=clock.now(), source="suppression", detail=detail, provider_status="suppressed"
             )

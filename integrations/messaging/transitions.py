@@ -5,28 +5,38 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState
 from integrations.events import DomainEvent, MessageMoved, emit
 from integrations.messaging.models import Message, MessageEvent, Recipient
 
-QUEUED, SENT, DELIVERED, FAILED, UNKNOWN = (
-    MessageState.QUEUED,
-    MessageState.SENT,
-    MessageState.DELIVERED,
-    MessageState.FAILED,
-    MessageState.UNKNOWN,
-)
+QUEUED, SENT, DELIVERED, READ = MessageState.QUEUED, MessageState.SENT, MessageState.DELIVERED, MessageState.READ
+FAILED, BOUNCED, COMPLAINED = MessageState.FAILED, MessageState.BOUNCED, MessageState.COMPLAINED
+CANCELLED, EXPIRED, UNKNOWN = MessageState.CANCELLED, MessageState.EXPIRED, MessageState.UNKNOWN
 
-# From unknown back to queued leads only the provider's own late answer that it did not send.
+_HEARD = frozenset({DELIVERED, READ, FAILED, BOUNCED, COMPLAINED})
+
+# From unknown back to queued leads only the provider's own late answer that it did not send. An e-mail may come back, or be
+# called spam, after the receiving server had taken it.
 ALLOWED: dict[MessageState, frozenset[MessageState]] = {
-    QUEUED: frozenset({SENT, DELIVERED, FAILED, UNKNOWN}),
-    UNKNOWN: frozenset({QUEUED, SENT, DELIVERED, FAILED}),
-    SENT: frozenset({DELIVERED, FAILED}),
-    DELIVERED: frozenset(),
+    QUEUED: _HEARD | {SENT, UNKNOWN, CANCELLED, EXPIRED},
+    UNKNOWN: _HEARD | {QUEUED, SENT, CANCELLED, EXPIRED},
+    SENT: _HEARD | {CANCELLED, EXPIRED},
+    DELIVERED: frozenset({READ, BOUNCED, COMPLAINED}),
+    READ: frozenset({COMPLAINED}),
     FAILED: frozenset(),
+    BOUNCED: frozenset(),
+    COMPLAINED: frozenset(),
+    CANCELLED: frozenset(),
+    EXPIRED: frozenset(),
 }
 
-EVENT_TYPES = {DELIVERED: "message.delivered", FAILED: "message.failed"}
+EVENT_TYPES = {
+    DELIVERED: "message.delivered",
+    READ: "message.read",
+    FAILED: "message.failed",
+    BOUNCED: "message.bounced",
+    COMPLAINED: "message.complained",
+}
 
 
 def advance(
@@ -35,7 +45,7 @@ def advance(
     """Move a recipient (its row locked by the caller) on and save it; tell whether it moved.
 
     What the table does not allow changes no state: a late or repeated word is only written into the story if it is new.
-    Emits `MessageMoved`; reaching `delivered` or `failed` also `message.delivered` or `message.failed`.
+    Emits `MessageMoved`; reaching one of `EVENT_TYPES` also that event.
     """
     before = MessageState(recipient.state)
     if state not in ALLOWED[before]:
@@ -51,9 +61,9 @@ def advance(
     recipient.detail = detail
     recipient.provider_status = provider_status or recipient.provider_status
     recipient.updated = at
-    if state in {SENT, DELIVERED} and recipient.sent_at is None:
+    if state in {SENT, DELIVERED, READ} and recipient.sent_at is None:
         recipient.sent_at = at
-    if state is DELIVERED:
+    if state in {DELIVERED, READ} and recipient.delivered_at is None:
         recipient.delivered_at = at
     recipient.save()
     MessageEvent.unscoped.create(
@@ -102,11 +112,11 @@ def note(recipient: Recipient, *, at: datetime, source: str, detail: str) -> Non
 def recipient_object(recipient: Recipient) -> dict[str, Any]:
     """Return the public form that `message.*` events carry: the message as this recipient got it."""
     message: Message = recipient.message
-    failed = recipient.state in {FAILED, UNKNOWN}
+    failed = recipient.state in {FAILED, BOUNCED, COMPLAINED, UNKNOWN}
     return {
         "id": message.pk,
         "channel": message.channel,
-        "to": recipient.number,
+        "to": recipient.address,
         "status": recipient.state,
         "provider": message.provider,
         "provider_ref": recipient.provider_ref,

@@ -185,7 +185,7 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
     message = Message.unscoped.create(
         tenant=tenant, provider="africastalking", config=config, body="Received KES 1,500.00", segments=1, encoding="gsm7"
     )
-    recipient = Recipient.unscoped.create(tenant=tenant, message=message, number="+254712345678", state="sent")
+    recipient = Recipient.unscoped.create(tenant=tenant, message=message, address="+254712345678", state="sent")
     MessageEvent.unscoped.create(tenant=tenant, recipient=recipient, at=now, state="sent", source="provider")
     receipt = Receipt.unscoped.create(
         tenant=tenant,
@@ -230,7 +230,7 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         ProviderGrant.unscoped.create(tenant=tenant, provider_id="africastalking"),
         Suppression.unscoped.create(tenant=tenant, address="+254700000001", reason="asked to stop"),
         UnmatchedReport.unscoped.create(
-            tenant=tenant, provider="africastalking", provider_ref="ATX_9", number="+254700000009", payload={"status": "Sent"}
+            tenant=tenant, provider="africastalking", provider_ref="ATX_9", address="+254700000009", payload={"status": "Sent"}
         ),
     ]
     return {row._meta.label_lower: row for row in rows}

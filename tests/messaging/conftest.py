@@ -14,7 +14,7 @@ from django_scopes import scope
 
 from integrations import events
 from integrations.contracts.inbound import MessageReported, Trust
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState
 from integrations.events import DomainEvent
 from integrations.models import Config, QueueItem, Tenant
 from integrations.providers.africastalking.simulator import AfricasTalkingSimulator
@@ -135,7 +135,7 @@ def report(account: Account, provider_ref: str, number: str, status: str = "Succ
         "trust": Trust.TOKEN,
         "receipt_id": 1,
         "provider_ref": provider_ref,
-        "number": number,
+        "address": number,
         "state": states.get(status),
         "provider_status": status,
     }

@@ -98,7 +98,7 @@ def test_later_is_tried_again_for_those_alone_until_the_waits_are_used_up(
             assert wait == 0 or run_due() == []
         with clock.stopped_at(moment):
             assert [outcome.state for outcome in run_due()] == [QueueState.COMPLETED]
-        recipient = Recipient.objects.get(number=busy)
+        recipient = Recipient.objects.get(address=busy)
         assert recipient.state == ("queued" if tries <= len(RETRY_WAITS) else "failed")
     assert sends() == [[busy, NUMBER]] + [[busy]] * len(RETRY_WAITS)
     assert (recipient.tries, recipient.detail) == (len(RETRY_WAITS), "gateway error at the provider")

@@ -15,7 +15,7 @@ from django_scopes import scope, scopes_disabled
 
 from integrations.contracts import clock
 from integrations.contracts.inbound import InboundRequest, MessageReported, Origin, Trust
-from integrations.contracts.sms import MessageState, RecipientResult, SmsResult
+from integrations.contracts.messaging import MessageState, RecipientResult, SendResult, SuppressReason
 from integrations.events import DomainEvent, Unmatched
 from integrations.messaging import reports
 from integrations.messaging.handlers import on_message_reported
@@ -125,7 +125,7 @@ def test_a_status_nobody_knows_is_kept_in_the_story(school: Account, sent: Recip
 
 
 def test_a_number_that_is_gone_is_suppressed(school: Account, studio: Account, sent: Recipient) -> None:
-    event = report(school, sent.provider_ref, NUMBER, "Failed", detail="UserDoesNotExist", suppress=True)
+    event = report(school, sent.provider_ref, NUMBER, "Failed", detail="UserDoesNotExist", suppress=SuppressReason.INVALID)
     on_message_reported(event)
     on_message_reported(event)
     assert [(s.tenant_id, s.address, s.reason) for s in Suppression.unscoped.all()] == [
@@ -134,7 +134,9 @@ def test_a_number_that_is_gone_is_suppressed(school: Account, studio: Account, s
 
 
 def test_an_unsigned_hint_moves_the_state_but_suppresses_nobody(school: Account, sent: Recipient) -> None:
-    event = report(school, sent.provider_ref, NUMBER, "Failed", detail="UserInBlackList", suppress=True, trust=Trust.HINT)
+    event = report(
+        school, sent.provider_ref, NUMBER, "Failed", detail="UserInBlackList", suppress=SuppressReason.OPT_OUT, trust=Trust.HINT
+    )
     on_message_reported(event)
     assert state_of(sent) == "failed"
     assert story(sent)[-1] == ("failed", "hint", "UserInBlackList")
@@ -142,12 +144,12 @@ def test_an_unsigned_hint_moves_the_state_but_suppresses_nobody(school: Account,
 
 
 @pytest.mark.parametrize(
-    "changes", [{"provider_ref": "ATXid_guessed"}, {"number": "+254711000999"}, {"provider": "another"}, {"config_id": 0}]
+    "changes", [{"provider_ref": "ATXid_guessed"}, {"address": "+254711000999"}, {"provider": "another"}, {"config_id": 0}]
 )
 def test_a_hint_that_does_not_fit_changes_nothing(school: Account, sent: Recipient, changes: dict[str, Any]) -> None:
     before = story(sent)
-    given = {"provider_ref": sent.provider_ref, "number": NUMBER, **changes}
-    ref, number = given.pop("provider_ref"), given.pop("number")
+    given = {"provider_ref": sent.provider_ref, "address": NUMBER, **changes}
+    ref, number = given.pop("provider_ref"), given.pop("address")
     with pytest.raises(Unmatched):
         on_message_reported(report(school, ref, number, trust=Trust.HINT, **given))
     assert state_of(sent) == "sent"
@@ -171,10 +173,10 @@ def test_another_tenants_report_does_not_reach_our_message(school: Account, stud
 
 def accept(item: QueueItem, *refs: str) -> None:
     """Settle the item as if the provider had accepted its recipients under these ids."""
-    numbers = Recipient.objects.filter(pk__in=item.payload["recipients"]).order_by("id").values_list("number", flat=True)
+    numbers = Recipient.objects.filter(pk__in=item.payload["recipients"]).order_by("id").values_list("address", flat=True)
     results = [RecipientResult(n, MessageState.SENT, ref, "101") for n, ref in zip(numbers, refs, strict=True)]
     with transaction.atomic():
-        SmsSendJob().succeeded(item, SmsResult(tuple(results)))
+        SmsSendJob().succeeded(item, SendResult(tuple(results)))
 
 
 def test_a_report_that_overtook_our_commit_is_applied_with_it(school: Account, emitted: list[DomainEvent]) -> None:

@@ -43,7 +43,7 @@ def test_a_text_is_accepted_with_rows_and_one_queue_item(school: Account) -> Non
     assert (stored.segments, stored.encoding, stored.created, stored.send_at) == (1, "GSM-7", NOON, None)
     assert (stored.reference_type, stored.reference_id, stored.category) == ("notice", "n-1", "bulk")
     recipients = list(Recipient.objects.all())
-    assert [(r.number, r.state) for r in recipients] == [("+254712345678", "queued"), ("+254700000001", "queued")]
+    assert [(r.address, r.state) for r in recipients] == [("+254712345678", "queued"), ("+254700000001", "queued")]
     assert [(e.state, e.source, e.at) for e in MessageEvent.objects.all()] == [("queued", "hub", NOON)] * 2
     (item,) = queue_items()
     assert (item.kind, item.state, item.due_at, item.priority) == ("sms.send", "pending", NOON, 8)
@@ -178,7 +178,7 @@ def test_the_database_refuses_to_tie_two_tenants_rows(school: Account, studio: A
             [other.pk, recipient.pk],
         ),
         "report.config": (
-            "INSERT INTO messaging_unmatchedreport (tenant_id, config_id, provider, provider_ref, number, payload, created)"
+            "INSERT INTO messaging_unmatchedreport (tenant_id, config_id, provider, provider_ref, address, payload, created)"
             " VALUES (%s, %s, 'p', 'r', 'n', '{}', now())",
             [school.tenant.pk, studio.config.pk],
         ),

@@ -125,7 +125,7 @@ class Fee:
 
     def recipients(self) -> list[dict[str, Any]]:
         return self.stack.rows(
-            "SELECT r.state, r.number FROM messaging_recipient r JOIN messaging_message m ON m.id = r.message_id"
+            "SELECT r.state, r.address FROM messaging_recipient r JOIN messaging_message m ON m.id = r.message_id"
             " WHERE m.reference_id = %s",
             self.payment()["id"],
         )

@@ -85,10 +85,12 @@ def _receive(
         headers={name.lower(): value for name, value in request.headers.items()},
         body=body,
         remote_ip=remote_ip(request),
+        url=f"{settings.PUBLIC_BASE_URL}{request.get_full_path()}",
     )
     try:
         owner = find(inbound)
-        ack = take_in(owner, webhook_adapters()[owner.provider], inbound, by_token=own_path)
+        adapter = webhook_adapters()[owner.provider]
+        ack = adapter.challenge(inbound, owner.view()) or take_in(owner, adapter, inbound, by_token=own_path)
     except MalformedWebhook as error:
         return _problem(400, "malformed", str(error))
     except BadSignature:

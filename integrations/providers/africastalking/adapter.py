@@ -20,7 +20,8 @@ from integrations.contracts.errors import (
     RateLimited,
     UnsupportedOperation,
 )
-from integrations.contracts.sms import Balance, MessageState, RecipientResult, SmsAdapter, SmsMessage, SmsResult
+from integrations.contracts.messaging import Balance, MessageState, RecipientResult, SendResult, Target
+from integrations.contracts.sms import SmsAdapter, SmsMessage
 from integrations.contracts.wire import Wire, WireError
 from integrations.providers.africastalking.codes import outcome_of
 
@@ -43,7 +44,7 @@ class AfricasTalkingSms(SmsAdapter):
         super().__init__(config=config, http=http, tokens=tokens, clock=clock)
         self.batch_size = int(config.get("batch_size") or type(self).batch_size)
 
-    def send(self, message: SmsMessage) -> SmsResult:
+    def send(self, message: SmsMessage) -> SendResult:
         """Send once to at most `batch_size` distinct E.164 numbers.
 
         Raises `InvalidRequest` (bad request or sender), `AuthenticationFailed`, `RateLimited` (rate, balance, quiet hours),
@@ -53,15 +54,16 @@ class AfricasTalkingSms(SmsAdapter):
         self._check(message)
         sender = message.sender or self.config.get("sender_id")
         username = str(self.config.username)
+        addresses = _addresses(message.recipients)
         path = str(self.config.get("path") or "classic")
         if path == "bulk":
             body: dict[str, object] = {"username": username, "message": message.text}
             if sender:
                 body["senderId"] = sender
-            body["phoneNumbers"] = list(message.recipients)
+            body["phoneNumbers"] = addresses
             reply = self.http.request("POST", PATHS[path], operation="send", safe=False, json=body, headers=self._headers())
         else:
-            form = {"username": username, "to": ",".join(message.recipients), "message": message.text, "bulkSMSMode": "1"}
+            form = {"username": username, "to": ",".join(addresses), "message": message.text, "bulkSMSMode": "1"}
             if sender:
                 form["from"] = sender
             reply = self.http.request(
@@ -101,12 +103,13 @@ class AfricasTalkingSms(SmsAdapter):
         return {"apiKey": str(self.config.api_key), "Accept": "application/json"}
 
     def _check(self, message: SmsMessage) -> None:
-        bad = [number for number in message.recipients if not re.fullmatch(r"\+[1-9][0-9]{6,14}", number)]
+        numbers = _addresses(message.recipients)
+        bad = [number for number in numbers if not re.fullmatch(r"\+[1-9][0-9]{6,14}", number)]
         if bad:
             raise InvalidRequest(f"Not E.164 numbers: {', '.join(bad[:5])}", provider=self._provider, attr="to")
-        if not message.recipients or len(message.recipients) > self.batch_size:
+        if not numbers or len(numbers) > self.batch_size:
             raise InvalidRequest(f"Between 1 and {self.batch_size} recipients.", provider=self._provider, attr="to")
-        if len(set(message.recipients)) != len(message.recipients):
+        if len(set(numbers)) != len(numbers):
             raise InvalidRequest("A recipient stands twice.", provider=self._provider, attr="to")
         if not message.text.strip():
             raise InvalidRequest("The message is empty.", provider=self._provider, attr="message")
@@ -141,7 +144,7 @@ class AfricasTalkingSms(SmsAdapter):
             )
         raise ProviderUnavailable(f"The provider answered {reply.status}.", provider=provider, provider_code=code)
 
-    def _result(self, message: SmsMessage, data: Wire) -> SmsResult:
+    def _result(self, message: SmsMessage, data: Wire) -> SendResult:
         said: dict[str, Wire] = {}
         entries = list(data["Recipients"].items())
         for entry in entries:
@@ -150,7 +153,9 @@ class AfricasTalkingSms(SmsAdapter):
                 said.setdefault(_digits(number.text(max_length=60)), entry)
         if not entries:
             self._raise_refusal(data)
-        return SmsResult(tuple(self._recipient(number, said.get(_digits(number))) for number in message.recipients))
+        return SendResult(
+            tuple(self._recipient(number, said.get(_digits(number))) for number in _addresses(message.recipients))
+        )
 
     def _recipient(self, number: str, entry: Wire | None) -> RecipientResult:
         if entry is None:
@@ -166,7 +171,7 @@ class AfricasTalkingSms(SmsAdapter):
         ref = _optional(entry, "messageId")
         cost, currency = _price(_optional(entry, "cost"))
         return RecipientResult(
-            number=number,
+            address=number,
             state=outcome.state,
             provider_ref="" if ref.lower() in {"none", "null"} else ref[:200],
             provider_code=str(code),
@@ -205,6 +210,10 @@ class AfricasTalkingSms(SmsAdapter):
     def _shown(self, text: str) -> str:
         """Return the provider's text for people: one line, capped, without the key should it ever be echoed."""
         return " ".join(text.replace(str(self.config.api_key), "••••").split())[:TEXT_LIMIT]
+
+
+def _addresses(targets: tuple[Target, ...]) -> list[str]:
+    return [target.address for target in targets]
 
 
 def _digits(number: str) -> str:

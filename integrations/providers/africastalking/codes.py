@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState, SuppressReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Outcome:
     state: MessageState
     detail: str = ""
     retryable: bool = False
-    suppress: bool = False
+    suppress: SuppressReason | None = None
 
 
 ACCEPTED = Outcome(MessageState.SENT)
@@ -29,7 +29,7 @@ OUTCOMES = {
     403: Outcome(MessageState.FAILED, "not a valid phone number"),
     404: Outcome(MessageState.FAILED, "numbers of this type can't receive this SMS"),
     405: Outcome(MessageState.FAILED, "the provider account has no balance left", retryable=True),
-    406: Outcome(MessageState.FAILED, "the recipient has opted out", suppress=True),
+    406: Outcome(MessageState.FAILED, "the recipient has opted out", suppress=SuppressReason.OPT_OUT),
     407: Outcome(MessageState.FAILED, "the provider has no route to this network"),
     409: Outcome(MessageState.FAILED, "do-not-disturb hours for promotional messages", retryable=True),
     500: Outcome(MessageState.FAILED, "internal error at the provider", retryable=True),
@@ -66,4 +66,8 @@ DELIVERY_DETAILS = {
     "Expired": "discarded by the network",
 }
 
-SUPPRESSING_REASONS = frozenset({"UserInBlackList", "UserDoesNotExist", "UserIsInactive"})
+SUPPRESSING_REASONS = {
+    "UserInBlackList": SuppressReason.OPT_OUT,
+    "UserDoesNotExist": SuppressReason.INVALID,
+    "UserIsInactive": SuppressReason.INVALID,
+}

@@ -22,7 +22,7 @@ from integrations.contracts.inbound import (
     Verified,
     WebhookAdapter,
 )
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState
 from integrations.providers.africastalking.codes import DELIVERY_DETAILS, DELIVERY_STATES, SUPPRESSING_REASONS
 
 DLR = "dlr"
@@ -75,11 +75,11 @@ class AfricasTalkingWebhook(WebhookAdapter):
             MessageReported(
                 **origin.fields(self.provider, EVENT_TYPE),
                 provider_ref=report.id,
-                number=report.number,
+                address=report.number,
                 state=state,
                 provider_status=report.status,
                 detail=report.reason or DELIVERY_DETAILS.get(report.status, ""),
-                suppress=state is MessageState.FAILED and report.reason in SUPPRESSING_REASONS,
+                suppress=SUPPRESSING_REASONS.get(report.reason) if state is MessageState.FAILED else None,
             ),
         )
 

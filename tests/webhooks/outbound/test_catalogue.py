@@ -28,7 +28,7 @@ from integrations.contracts.payment import (
     SetupResult,
     StoredMethod,
 )
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState
 from integrations.messaging.models import Recipient
 from integrations.messaging.transitions import advance
 from integrations.models import Config, QueueItem, Tenant

@@ -164,6 +164,24 @@ CATALOGUE: tuple[EventType, ...] = (
         {**SENT, "status": "failed", "error": {"code": "UserInBlacklist", "message": "opted out"}, "delivered_at": None},
     ),
     EventType(
+        "message.read",
+        "The recipient has seen the message. Comes after `message.delivered`, or instead of it.",
+        message("read"),
+        {**SENT, "status": "read"},
+    ),
+    EventType(
+        "message.bounced",
+        "The receiving server sent the message back, perhaps after `message.delivered`: do not write to this address again.",
+        message("bounced"),
+        {**SENT, "status": "bounced", "error": {"code": "5.1.1", "message": "no such mailbox"}},
+    ),
+    EventType(
+        "message.complained",
+        "The recipient called the message spam: do not write to this address again.",
+        message("complained"),
+        {**SENT, "status": "complained", "error": {"code": "spam_report", "message": "marked as spam"}},
+    ),
+    EventType(
         TEST_EVENT,
         "Sent on request to one endpoint, whatever it subscribes to; nothing has happened.",
         object_of({"endpoint": {"type": "string", "pattern": "^we_"}, "message": TEXT}, ["endpoint", "message"]),

@@ -18,8 +18,9 @@ from integrations.contracts.errors import (
     RateLimited,
     UnsupportedOperation,
 )
+from integrations.contracts.messaging import Balance, MessageState, RecipientResult, SuppressReason, Target
 from integrations.contracts.schema import SchemaErrors
-from integrations.contracts.sms import Balance, MessageState, RecipientResult, SmsMessage
+from integrations.contracts.sms import SmsMessage
 from integrations.providers.africastalking.adapter import AfricasTalkingSms
 from integrations.providers.africastalking.provider import PROVIDER
 from integrations.providers.africastalking.tests.conftest import API_KEY, RecordingHttp, fixture, make_adapter, view
@@ -29,7 +30,7 @@ HEADERS = {"apiKey": API_KEY, "Accept": "application/json"}
 
 
 def message(*recipients: str, text: str = "Fees received. Asante.", sender: str = "") -> SmsMessage:
-    return SmsMessage("msg_1", recipients or (ONE,), text, sender)
+    return SmsMessage("msg_1", tuple(Target(each) for each in recipients or (ONE,)), text, sender)
 
 
 def entry(number: str = ONE, **changes: Any) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def test_each_recipient_is_judged_by_its_own_code(http: RecordingHttp) -> None:
     result = make_adapter(http).send(message(ONE, BLACKLISTED))
     assert result.recipients == (
         RecipientResult(
-            number=ONE,
+            address=ONE,
             state=MessageState.SENT,
             provider_ref="ATXid_4f1c0d7be2a94b6f8d21c1a0e6b7d310",
             provider_code="101",
@@ -100,11 +101,11 @@ def test_each_recipient_is_judged_by_its_own_code(http: RecordingHttp) -> None:
             currency="KES",
         ),
         RecipientResult(
-            number=BLACKLISTED,
+            address=BLACKLISTED,
             state=MessageState.FAILED,
             provider_code="406",
             detail="the recipient has opted out",
-            suppress=True,
+            suppress=SuppressReason.OPT_OUT,
             cost=Decimal(0),
         ),
     )
@@ -113,7 +114,7 @@ def test_each_recipient_is_judged_by_its_own_code(http: RecordingHttp) -> None:
 def test_results_are_matched_by_number_not_by_position(http: RecordingHttp) -> None:
     http.answer(fixture("send__accepted_parts.json"))  # answers for TWO first
     result = make_adapter(http).send(message(ONE, TWO))
-    assert [(r.number, r.provider_ref) for r in result.recipients] == [
+    assert [(r.address, r.provider_ref) for r in result.recipients] == [
         (ONE, "ATXid_2e63c8f8c3388459c65f8822445a119d"),
         (TWO, "ATXid_fabd5d394a3ca5c081d451d2bea93665"),
     ]
@@ -128,27 +129,27 @@ def test_insufficient_balance_is_kept_for_later(http: RecordingHttp) -> None:
 @pytest.mark.parametrize(
     ("code", "state", "retryable", "suppress"),
     [
-        (100, "sent", False, False),
-        (101, "sent", False, False),
-        (102, "sent", False, False),
-        (401, "failed", False, False),
-        (402, "failed", False, False),
-        (403, "failed", False, False),
-        (404, "failed", False, False),
-        (405, "failed", True, False),
-        (406, "failed", False, True),
-        (407, "failed", False, False),
-        (409, "failed", True, False),
-        (500, "failed", True, False),
-        (501, "failed", True, False),
-        (502, "failed", True, False),
-        (199, "sent", False, False),
-        (499, "failed", False, False),
-        (599, "unknown", False, False),
-        (7, "unknown", False, False),
+        (100, "sent", False, None),
+        (101, "sent", False, None),
+        (102, "sent", False, None),
+        (401, "failed", False, None),
+        (402, "failed", False, None),
+        (403, "failed", False, None),
+        (404, "failed", False, None),
+        (405, "failed", True, None),
+        (406, "failed", False, SuppressReason.OPT_OUT),
+        (407, "failed", False, None),
+        (409, "failed", True, None),
+        (500, "failed", True, None),
+        (501, "failed", True, None),
+        (502, "failed", True, None),
+        (199, "sent", False, None),
+        (499, "failed", False, None),
+        (599, "unknown", False, None),
+        (7, "unknown", False, None),
     ],
 )
-def test_status_codes(http: RecordingHttp, code: int, state: str, retryable: bool, suppress: bool) -> None:
+def test_status_codes(http: RecordingHttp, code: int, state: str, retryable: bool, suppress: SuppressReason | None) -> None:
     http.answer(answer(entry(statusCode=code)))
     (result,) = make_adapter(http).send(message()).recipients
     assert (result.state, result.retryable, result.suppress, result.provider_code) == (state, retryable, suppress, str(code))
@@ -156,7 +157,7 @@ def test_status_codes(http: RecordingHttp, code: int, state: str, retryable: boo
 
 def test_a_code_written_as_text_counts_as_well(http: RecordingHttp) -> None:
     http.answer(answer(entry(statusCode="406")))
-    assert make_adapter(http).send(message()).recipients[0].suppress is True
+    assert make_adapter(http).send(message()).recipients[0].suppress is SuppressReason.OPT_OUT
 
 
 def test_a_recipient_that_the_answer_does_not_mention_is_unknown(http: RecordingHttp) -> None:

@@ -26,7 +26,8 @@ from integrations.contracts.errors import (
     RateLimited,
 )
 from integrations.contracts.inbound import InboundRequest, MessageReported, Origin, Trust
-from integrations.contracts.sms import MessageState, SmsMessage
+from integrations.contracts.messaging import MessageState, SuppressReason, Target
+from integrations.contracts.sms import SmsMessage
 from integrations.http.client import HttpClient, SilentRecorder
 from integrations.http.masking import Mask
 from integrations.providers.africastalking.adapter import AfricasTalkingSms
@@ -67,7 +68,7 @@ def make(simulator: running_simulators, tmp_path: Path) -> Make:
 
 
 def text(*numbers: str, sender: str = "") -> SmsMessage:
-    return SmsMessage("msg_1", numbers or (NUMBER,), "Fees received.", sender)
+    return SmsMessage("msg_1", tuple(Target(each) for each in numbers or (NUMBER,)), "Fees received.", sender)
 
 
 def set_fault(simulator: running_simulators, name: str, operation: str = "sms_send", **details: Any) -> None:
@@ -83,7 +84,7 @@ def inbox(simulator: running_simulators, number: str = NUMBER) -> list[str]:
 @pytest.mark.parametrize("path", ["classic", "bulk"])
 def test_a_text_reaches_the_phone(simulator: running_simulators, make: Make, path: str) -> None:
     (result,) = make(path=path).send(text()).recipients
-    assert (result.number, result.state, result.provider_code) == (NUMBER, MessageState.SENT, "101")
+    assert (result.address, result.state, result.provider_code) == (NUMBER, MessageState.SENT, "101")
     assert (result.cost, result.currency) == (Decimal("0.8"), "KES")
     assert result.provider_ref.startswith("ATXid_")
     assert inbox(simulator) == ["Fees received."]
@@ -100,24 +101,26 @@ def test_the_money_is_gone_from_the_wallet(make: Make) -> None:
 @pytest.mark.parametrize(
     ("tail", "retryable", "suppress"),
     [
-        ("401", False, False),
-        ("402", False, False),
-        ("403", False, False),
-        ("404", False, False),
-        ("405", True, False),
-        ("406", False, True),
-        ("407", False, False),
-        ("409", True, False),
-        ("500", True, False),
-        ("501", True, False),
-        ("502", True, False),
+        ("401", False, None),
+        ("402", False, None),
+        ("403", False, None),
+        ("404", False, None),
+        ("405", True, None),
+        ("406", False, SuppressReason.OPT_OUT),
+        ("407", False, None),
+        ("409", True, None),
+        ("500", True, None),
+        ("501", True, None),
+        ("502", True, None),
     ],
 )
-def test_refused_numbers_beside_an_accepted_one(make: Make, tail: str, retryable: bool, suppress: bool) -> None:
+def test_refused_numbers_beside_an_accepted_one(
+    make: Make, tail: str, retryable: bool, suppress: SuppressReason | None
+) -> None:
     refused, accepted = make().send(text(f"+254711000{tail}", NUMBER)).recipients
     assert (refused.state, refused.provider_code, refused.provider_ref) == (MessageState.FAILED, tail, "")
     assert (refused.retryable, refused.suppress) == (retryable, suppress)
-    assert (accepted.number, accepted.state) == (NUMBER, MessageState.SENT)
+    assert (accepted.address, accepted.state) == (NUMBER, MessageState.SENT)
 
 
 def test_a_sender_that_is_not_ours(simulator: running_simulators, make: Make) -> None:
@@ -199,10 +202,10 @@ def reports(simulator: running_simulators) -> Iterator[Queue[tuple[str, dict[str
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
-        ("+254711000123", [("Sent", "sent", "", False), ("Success", "delivered", "", False)]),
-        ("+254711000900", [("AbsentSubscriber", "failed", "the phone is off or out of coverage (temporary)", False)]),
-        ("+254711000901", [("Failed", "failed", "UserDoesNotExist", True)]),
-        ("+254711000904", [("Success", "delivered", "", False)]),
+        ("+254711000123", [("Sent", "sent", "", None), ("Success", "delivered", "", None)]),
+        ("+254711000900", [("AbsentSubscriber", "failed", "the phone is off or out of coverage (temporary)", None)]),
+        ("+254711000901", [("Failed", "failed", "UserDoesNotExist", SuppressReason.INVALID)]),
+        ("+254711000904", [("Success", "delivered", "", None)]),
     ],
 )
 def test_the_simulators_reports_are_understood(
@@ -222,6 +225,6 @@ def test_the_simulators_reports_are_understood(
         assert hook.locate(received)[0].external_id == result.provider_ref
         (event,) = hook.parse(received, Origin(tenant_id=1, config_id=1, trust=Trust.TOKEN, receipt_id=1))
         assert isinstance(event, MessageReported)
-        assert (event.provider_ref, event.number) == (result.provider_ref, number)
+        assert (event.provider_ref, event.address) == (result.provider_ref, number)
         seen.append((event.provider_status, event.state, event.detail, event.suppress))
     assert seen == expected

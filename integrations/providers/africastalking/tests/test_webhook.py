@@ -14,7 +14,7 @@ from integrations.contracts.inbound import (
     Origin,
     Trust,
 )
-from integrations.contracts.sms import MessageState
+from integrations.contracts.messaging import MessageState, SuppressReason
 from integrations.providers.africastalking.tests.conftest import fixture
 from integrations.providers.africastalking.webhook import AfricasTalkingWebhook
 
@@ -47,7 +47,7 @@ def test_the_documented_report() -> None:
         receipt_id=11,
         provider_event_type="delivery_report",
         provider_ref=ID,
-        number="+254711000001",
+        address="+254711000001",
         state=MessageState.FAILED,
         provider_status="Failed",
         detail="DeliveryFailure",
@@ -56,7 +56,7 @@ def test_the_documented_report() -> None:
 
 def test_the_success_report() -> None:
     event = parsed(request(fixture("dlr__success.form")))
-    assert (event.state, event.detail, event.suppress) == (MessageState.DELIVERED, "", False)
+    assert (event.state, event.detail, event.suppress) == (MessageState.DELIVERED, "", None)
 
 
 @pytest.mark.parametrize(
@@ -81,30 +81,30 @@ def test_statuses(status: str, state: str | None) -> None:
 @pytest.mark.parametrize(
     ("reason", "suppress"),
     [
-        ("UserInBlackList", True),
-        ("UserDoesNotExist", True),
-        ("UserIsInactive", True),
-        ("InsufficientCredit", False),
-        ("InvalidLinkId", False),
-        ("UserAccountSuspended", False),
-        ("NotNetworkSubcriber", False),
-        ("UserNotSubscribedToProduct", False),
-        ("DeliveryFailure", False),
-        ("DoNotDisturbRejection", False),
+        ("UserInBlackList", SuppressReason.OPT_OUT),
+        ("UserDoesNotExist", SuppressReason.INVALID),
+        ("UserIsInactive", SuppressReason.INVALID),
+        ("InsufficientCredit", None),
+        ("InvalidLinkId", None),
+        ("UserAccountSuspended", None),
+        ("NotNetworkSubcriber", None),
+        ("UserNotSubscribedToProduct", None),
+        ("DeliveryFailure", None),
+        ("DoNotDisturbRejection", None),
     ],
 )
-def test_which_reasons_suppress(reason: str, suppress: bool) -> None:
+def test_which_reasons_suppress(reason: str, suppress: SuppressReason | None) -> None:
     event = parsed(report(status="Rejected", failureReason=reason))
     assert (event.detail, event.suppress) == (reason, suppress)
 
 
 def test_a_reason_beside_a_success_suppresses_nobody() -> None:
-    assert parsed(report(status="Success", failureReason="UserInBlackList")).suppress is False
+    assert parsed(report(status="Success", failureReason="UserInBlackList")).suppress is None
 
 
 def test_a_plus_that_was_not_encoded() -> None:
     received = request(f"id={ID}&status=Success&phoneNumber=+254711000001".encode())
-    assert parsed(received).number == "+254711000001"
+    assert parsed(received).address == "+254711000001"
 
 
 def test_trust_comes_from_the_path() -> None:

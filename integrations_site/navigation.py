@@ -27,6 +27,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Messages",
         (
             ("Messages", "sms", "messaging.message"),
+            ("Templates", "article", "messaging.messagetemplate"),
             ("Suppressed addresses", "block", "messaging.suppression"),
             ("Unmatched reports", "question_mark", "messaging.unmatchedreport"),
         ),

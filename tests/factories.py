@@ -16,7 +16,7 @@ from integrations.configs import services
 from integrations.contracts import clock
 from integrations.contracts.capabilities import Environment
 from integrations.contracts.ids import new_token
-from integrations.messaging.models import Message
+from integrations.messaging.models import Message, MessageTemplate
 from integrations.messaging.services import send_sms
 from integrations.models import CallLog, Config, Direction, LogStatus, Membership, QueueItem, Role, Tenant, User
 from integrations.runtime.worker import Outcome, claim, recover_lapsed, run
@@ -160,6 +160,10 @@ def make_setup(config: Config, **fields: Any) -> SetupIntent:
     now = clock.now()
     values = {"provider": config.provider_id, "status": "requires_action", "method_type": "card", "created": now, **fields}
     return SetupIntent.unscoped.create(tenant_id=config.tenant_id, config=config, updated=now, **values)
+
+
+def make_template(tenant: Tenant, **fields: Any) -> MessageTemplate:
+    return MessageTemplate.unscoped.create(tenant=tenant, **{"name": "fee-due", "body": "{{ amount }} is due.", **fields})
 
 
 def make_message(tenant: Tenant, **fields: Any) -> Message:

@@ -16,7 +16,8 @@ from integrations.adminbase.access import READERS
 from integrations.adminbase.base import TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
 from integrations.adminbase.render import badge, block, moment, pretty_json, reference, table, when
-from integrations.messaging.models import Message, MessageEvent, Recipient, Suppression, UnmatchedReport
+from integrations.contracts import clock
+from integrations.messaging.models import Message, MessageEvent, MessageTemplate, Recipient, Suppression, UnmatchedReport
 from integrations.messaging.selectors import overall_status
 from integrations.models import Role
 
@@ -108,6 +109,26 @@ class MessageAdmin(TenantScopedAdmin):
             for event in events[:RECIPIENTS_SHOWN]
         ]
         return table(("When", "Number", "State", "Detail", "Source"), rows)
+
+
+@admin.register(MessageTemplate)
+class MessageTemplateAdmin(TenantScopedAdmin):
+    """Texts with variables. What is wrong with the braces is said when it is saved, never when it is sent."""
+
+    can_add = can_change = can_delete = True
+    list_display = ("name", "channel", "language", "is_active", "needs", when("updated", "Changed"))
+    list_display_links = ("name",)
+    list_filter = (("channel", ChoicesDropdownFilter), "is_active")
+    search_fields = ("name", "subject", "body", "description")
+    fields = ("tenant", ("channel", "name", "language"), "subject", "body", "html", ("description", "is_active"))
+
+    @display(description="Variables")
+    def needs(self, obj: MessageTemplate) -> str:
+        return ", ".join(obj.variables) or "-"
+
+    def save_model(self, request: HttpRequest, obj: MessageTemplate, form: Any, change: bool) -> None:
+        obj.updated, obj.updated_by = clock.now(), f"user {request.user.get_username()}"[:150]
+        super().save_model(request, obj, form, change)
 
 
 @admin.register(Suppression)

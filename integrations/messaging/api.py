@@ -27,6 +27,8 @@ from integrations.messaging.serializers import (
     SmsPreviewSerializer,
     SmsSendSerializer,
 )
+from integrations.messaging.template_api import routes as template_routes
+from integrations.messaging.templates import fill_in
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant_of
 
@@ -51,7 +53,8 @@ class SmsSendView(StaffAPIView):
             message = services.send_sms(
                 tenant=tenant_of(request),
                 to=given["to"],
-                message=given["message"],
+                message=_text(request, given),
+                template_name=given["template"],
                 sender=given["sender"],
                 provider=given["provider"],
                 config_id=given["config"],
@@ -81,7 +84,7 @@ class SmsPreviewView(StaffAPIView):
         asked.is_valid(raise_exception=True)
         given = asked.validated_data
         recipients = len(normalise_all(given["to"], country=tenant_of(request).country)) if given["to"] else 0
-        counted = count_segments(given["message"])
+        counted = count_segments(_text(request, given))
         return Response(
             {
                 "encoding": counted.encoding,
@@ -167,6 +170,19 @@ def _found(message_id: str, **conditions: Any) -> Message:
         raise Http404 from None
 
 
+def _text(request: Request, given: dict[str, Any]) -> str:
+    """Return the text to send: as given, or the template's with its variables filled in."""
+    if not given["template"]:
+        return str(given["message"])
+    return fill_in(
+        tenant=tenant_of(request),
+        channel=Channel.SMS,
+        name=given["template"],
+        language=given["language"],
+        data=given["data"],
+    ).body
+
+
 def _minor_units(balance: Balance) -> int | None:
     """Return the balance in whole minor units, rounded down; None where the provider named no currency."""
     try:
@@ -177,6 +193,7 @@ def _minor_units(balance: Balance) -> int | None:
 
 MESSAGE_ID = r"(?P<message_id>msg_[0-9a-z]{26})"
 routes: list[Any] = [
+    *template_routes,
     path("integrations/sms/send", SmsSendView.as_view()),
     path("integrations/sms/preview", SmsPreviewView.as_view()),
     path("integrations/sms/balance", SmsBalanceView.as_view()),

@@ -56,6 +56,7 @@ def message_data(message: Message, *, with_events: bool = False) -> dict[str, An
         "segments": message.segments,
         "encoding": message.encoding,
         "category": message.category,
+        "template": message.template_name,
         "reference": reference_object(message),
         "send_at": stamp(message.send_at),
         "created": stamp(message.created),

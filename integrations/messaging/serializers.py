@@ -48,9 +48,28 @@ class MessageReferenceSerializer(StrictSerializer):
     id = serializers.CharField(max_length=60)
 
 
-class SmsSendSerializer(StrictSerializer):
+class TextSerializer(StrictSerializer):
+    """A text as it is (`message`), or a `template` with `data`; just one of the two."""
+
+    message = serializers.CharField(max_length=MAX_LENGTH, trim_whitespace=False, required=False, allow_blank=True, default="")
+    template = serializers.CharField(
+        max_length=60, required=False, allow_blank=True, default="", help_text="The name of a template."
+    )
+    language = serializers.CharField(
+        max_length=10, required=False, allow_blank=True, default="", help_text="Which variant of the template."
+    )
+    data = serializers.DictField(required=False, default=dict, help_text="Values of the template's variables.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs["message"] and attrs["template"]:
+            raise serializers.ValidationError({"template": "Give a message or a template, not both."})
+        if not attrs["message"] and not attrs["template"]:
+            raise serializers.ValidationError({"message": "This field is required."})
+        return attrs
+
+
+class SmsSendSerializer(TextSerializer):
     to = RecipientsField()
-    message = serializers.CharField(max_length=MAX_LENGTH, trim_whitespace=False)
     sender = serializers.CharField(max_length=20, required=False, default="", allow_blank=True)
     provider = serializers.CharField(max_length=50, required=False, allow_null=True, default=None)
     config = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=2**62)
@@ -59,8 +78,7 @@ class SmsSendSerializer(StrictSerializer):
     reference = MessageReferenceSerializer(required=False, allow_null=True, default=None)
 
 
-class SmsPreviewSerializer(StrictSerializer):
-    message = serializers.CharField(max_length=MAX_LENGTH, trim_whitespace=False)
+class SmsPreviewSerializer(TextSerializer):
     to = RecipientsField(required=False, default=None)
 
 
@@ -114,6 +132,7 @@ class MessageSerializer(serializers.Serializer[Any]):
     segments = serializers.IntegerField()
     encoding = serializers.ChoiceField(choices=["GSM-7", "UCS-2"])
     category = serializers.CharField(allow_blank=True)
+    template = serializers.CharField(allow_blank=True, help_text="The template that the text was made from.")
     reference = MessageReferenceSerializer(allow_null=True)
     send_at = serializers.DateTimeField(allow_null=True)
     created = serializers.DateTimeField()

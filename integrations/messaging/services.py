@@ -42,6 +42,7 @@ def send_sms(
     category: str = "",
     send_at: datetime | None = None,
     key: str = "",
+    template_name: str = "",
     created_by: str = "",
 ) -> Message:
     """Accept a text for sending: rows and queue items in one transaction (the caller's where there is one).
@@ -71,6 +72,7 @@ def send_sms(
             reference_type=reference[0],
             reference_id=reference[1],
             category=category,
+            template_name=template_name,
             key=key,
             send_at=send_at,
             created_by=created_by[:150],

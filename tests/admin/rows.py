@@ -7,7 +7,7 @@ from typing import Any
 
 from integrations.contracts import clock
 from integrations.contracts.ids import new_id, new_token
-from integrations.messaging.models import Message, MessageEvent, Recipient, Suppression, UnmatchedReport
+from integrations.messaging.models import Message, MessageEvent, MessageTemplate, Recipient, Suppression, UnmatchedReport
 from integrations.models import Alert, Attempt, Config, Membership, PrimaryConfig, ProviderGrant, QueueState, Tenant
 from integrations.secrets import seal
 from integrations.tenancy.authentication import create_api_key
@@ -228,6 +228,7 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         Alert.objects.create(tenant=tenant, kind="sample", subject=tenant.slug, message=f"look at {tenant.slug}"),
         Membership.unscoped.create(tenant=tenant, user=member, role="staff"),
         ProviderGrant.unscoped.create(tenant=tenant, provider_id="africastalking"),
+        MessageTemplate.unscoped.create(tenant=tenant, name="fee-due", body=f"{tenant.slug}: {{{{ amount }}}} is due."),
         Suppression.unscoped.create(tenant=tenant, address="+254700000001", reason="asked to stop"),
         UnmatchedReport.unscoped.create(
             tenant=tenant, provider="africastalking", provider_ref="ATX_9", address="+254700000009", payload={"status": "Sent"}

@@ -59,6 +59,7 @@ def test_send_is_accepted_and_shows_what_will_happen(school: Account) -> None:
         "segments": 1,
         "encoding": "UCS-2",
         "category": "notice",
+        "template": "",
         "reference": {"type": "class", "id": "4B"},
         "send_at": None,
         "created": moment.isoformat().replace("+00:00", "Z"),

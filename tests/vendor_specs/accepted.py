@@ -49,6 +49,12 @@ def _requested(slug: str, method: str, path: str, body: object) -> None:
 
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted(
+        "sendgrid",
+        r"^sendgrid: 200 to POST /v3/mail/send: this status is not described",
+        "the sandbox mode answers 200 instead of 202 (provider sheet, unconfirmed); the description has the 202 alone",
+        lambda: _answered("sendgrid", "POST", "/v3/mail/send", 200, b""),
+    ),
+    Accepted(
         "stripe",
         r"^stripe: (GET /js/v3/|(GET|POST) /authenticate/\w+|OPTIONS /v1/\w+/\w+/confirm) is not described$",
         "what the payer's browser asks for, pages, script and leave to call: beside the API, so not in its description",

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 
 from integrations.contracts import clock as hub_clock
 from integrations.contracts.failures import Failure
+from integrations.contracts.messaging import MessageState
 from integrations.contracts.money import Money
 from integrations.contracts.payment import (
     CaptureFact,
@@ -28,7 +29,6 @@ from integrations.contracts.payment import (
     SetupResult,
     StoredMethod,
 )
-from integrations.contracts.messaging import MessageState
 from integrations.messaging.models import Recipient
 from integrations.messaging.transitions import advance
 from integrations.models import Config, QueueItem, Tenant

@@ -47,7 +47,92 @@ def _requested(slug: str, method: str, path: str, body: object) -> None:
     found.check_request(method, path, "", "application/json", json.dumps(body).encode())
 
 
+def _queried(slug: str, method: str, path: str, query: str) -> None:
+    """Hold a query string against a vendor's description; raises `SpecViolation` where it does not fit."""
+    found = description_of(slug)
+    if found is None:
+        raise SpecViolation(f"{slug}: {method} {path}: query: can't be checked")
+    found.check_request(method, path, query, "", b"")
+
+
+def _told(slug: str, component: str, value: object) -> None:
+    """Hold a webhook against a vendor's description; raises `SpecViolation` where it does not fit."""
+    found = description_of(slug)
+    if found is None:
+        raise SpecViolation(f"{slug}: {component}: can't be checked")
+    found.check_component(component, value)
+
+
 ACCEPTED: tuple[Accepted, ...] = (
+    Accepted(
+        "mailgun",
+        r"^mailgun: GET /v3/\{domain_name\}/(bounces|complaints|unsubscribes): query parameter"
+        r"(s that are not described: address$| (term|address) is missing$)",
+        "the description calls filters required and leaves out `address`, which as we know the service its paging links carry",
+        lambda: _requested("mailgun", "GET", "/v3/mg.example.com/unsubscribes", None),
+    ),
+    Accepted(
+        "mailgun",
+        r"^mailgun: (402|403|404|413) to POST /v3/\{domain_name\}/messages: this status is not described",
+        "the fact sheet's answers for plan, disabled or unknown domain, and size; the description lists 400, 401, 429, 500",
+        lambda: _answered("mailgun", "POST", "/v3/mg.example.com/messages", 404, b'{"message":"Domain not found"}'),
+    ),
+    Accepted(
+        "whatsapp",
+        r"^whatsapp: 40[034] to (POST (/\{Version\}/\{Phone-Number-ID\}|/v\d+\.\d+/\d+)/(messages|media)"
+        r"|GET /\{Version\}/\{WABA-ID\}/message_templates): this status is not described",
+        "error answers are described for the phone number and the subscription only; Meta refuses everything alike",
+        lambda: _answered("whatsapp", "POST", "/v25.0/400000000000042/messages", 400, b'{"error":{"code":131009}}'),
+    ),
+    Accepted(
+        "whatsapp",
+        r"^whatsapp: (POST /v\d+\.\d+/\d+|GET /whatsapp_business/attachments/) is not described$",
+        "a webhook URL for one phone number, and where files are fetched: documented in prose only",
+        lambda: _described("whatsapp", "GET", "/whatsapp_business/attachments/"),
+    ),
+    Accepted(
+        "whatsapp",
+        r"^whatsapp: POST (/\{Version\}/\{Phone-Number-ID\}|/v\d+\.\d+/\d+)/messages: "
+        r"(can't be checked|body: \{(?=.*'status': 'read')(?=.*'message_id': ).*is not valid under any)",
+        "the read receipt goes to the same path and is missing in the description",
+        lambda: _requested(
+            "whatsapp",
+            "POST",
+            "/v25.0/400000000000042/messages",
+            {"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.HBgM"},
+        ),
+    ),
+    Accepted(
+        "whatsapp",
+        r"^whatsapp: GET \S+/message_templates: query( parameters that are not described: (after, )?limit$|: can't be checked)",
+        "paging is described in Meta's guide to the Graph API, for all lists alike",
+        lambda: _queried("whatsapp", "GET", "/v25.0/300000000000042/message_templates", "limit=100"),
+    ),
+    Accepted(
+        "whatsapp",
+        r"^whatsapp: WebhookPayload: (can't be checked"
+        r"|entry\.0\.changes\.0\.(field: 'message_template_status_update' is not one of"
+        r"|value: \{'event': '[A-Z]+', 'message_template_id': .*is not valid under any))",
+        "a template's new status is reported to the same URL; messages and groups alone are described",
+        lambda: _told(
+            "whatsapp",
+            "WebhookPayload",
+            {
+                "object": "whatsapp_business_account",
+                "entry": [
+                    {
+                        "id": "300000000000042",
+                        "changes": [
+                            {
+                                "field": "message_template_status_update",
+                                "value": {"event": "PAUSED", "message_template_id": 1},
+                            }
+                        ],
+                    }
+                ],
+            },
+        ),
+    ),
     Accepted(
         "sendgrid",
         r"^sendgrid: 200 to POST /v3/mail/send: this status is not described",
@@ -99,4 +184,4 @@ ACCEPTED: tuple[Accepted, ...] = (
 )
 
 # The component of a description that a provider's webhooks must fit; others have none in their file.
-WEBHOOK_COMPONENTS: dict[str, str] = {"stripe": "event", "paypal": "event"}
+WEBHOOK_COMPONENTS: dict[str, str] = {"stripe": "event", "paypal": "event", "whatsapp": "WebhookPayload"}

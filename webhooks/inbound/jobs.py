@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from django.db import transaction
+
 from integrations.contracts import clock
-from integrations.contracts.inbound import InboundRequest, MalformedWebhook
+from integrations.contracts.inbound import InboundEvent, InboundRequest, MalformedWebhook
 from integrations.events import Unmatched, emit
 from integrations.models import Alert, QueueItem
 from integrations.registry import webhook_adapters
@@ -14,7 +16,10 @@ from webhooks.inbound.services import origin_of
 
 
 class ProcessReceiptJob(LocalJob):
-    """Parses a stored request and hands its facts to the features, all in one transaction."""
+    """Parses a stored request and hands its facts to the features, all in one transaction.
+
+    A fact that fits nothing here leaves the others of its batch alone.
+    """
 
     kind = "webhook.process"
     max_attempts = 60  # a report may have to wait minutes for the payment it could belong to
@@ -24,14 +29,27 @@ class ProcessReceiptJob(LocalJob):
         adapter = webhook_adapters()[receipt.provider]
         try:
             events = adapter.parse(stored_request(receipt), origin_of(receipt))
-            for event in events:
-                emit(event)
         except MalformedWebhook as error:
             self._end(receipt, ReceiptStatus.FAILED, str(error))
-        except Unmatched as error:
-            self._end(receipt, ReceiptStatus.UNMATCHED, str(error))
+            return
+        strange = [problem for problem in map(self._hand_over, events) if problem is not None]
+        if events and len(strange) == len(events):
+            self._end(receipt, ReceiptStatus.UNMATCHED, strange[0])
+        elif strange:
+            detail = f"{len(strange)} of {len(events)} facts fit nothing here: {strange[0]}"
+            self._end(receipt, ReceiptStatus.PROCESSED, detail)
         else:
             self._end(receipt, ReceiptStatus.PROCESSED, "" if events else "nothing in it concerns us")
+
+    @staticmethod
+    def _hand_over(event: InboundEvent) -> str | None:
+        """Return why the fact fits nothing here, None where it was taken."""
+        try:
+            with transaction.atomic():
+                emit(event)
+        except Unmatched as error:
+            return str(error)
+        return None
 
     def failed(self, item: QueueItem, error: Exception) -> None:
         receipt = Receipt.unscoped.select_for_update().get(pk=item.payload["receipt"])

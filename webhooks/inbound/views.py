@@ -15,7 +15,8 @@ from integrations.registry import webhook_adapters
 from webhooks.inbound.locate import Owner, by_content, by_token
 from webhooks.inbound.services import take_in
 
-BODY_LIMIT = 1024 * 1024
+BODY_LIMIT = 4 * 1024 * 1024
+"""Batches of reports may be 3 MB (WhatsApp); Django's own limit for a body is a little higher."""
 TOKEN_LENGTHS = range(16, 65)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import smtplib
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from email.utils import formataddr, parseaddr
 
 from django.conf import settings
@@ -17,23 +16,22 @@ from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.smtp import EmailBackend
 from django.core.mail.message import sanitize_address
 
+from integrations.contracts.adapter import MailReply
 from integrations.contracts.errors import (
     AuthenticationFailed,
     Declined,
     NotConfigured,
     OutcomeUnknown,
-    ProviderError,
     ProviderUnavailable,
 )
 from integrations.http.client import refuse_inside_transaction
+from integrations.http.smtp import Dialogue, one_line, read_reply
 
 NAME = "mail server"
-SHOWN_REPLY = 200
 GREETING_SECONDS = 40.0
 """How long the conversation may take before the text is offered: a try must end well before the worker's own time does."""
 ANSWER_SECONDS = 45.0
 """How long to wait for the answer to the text. Servers look for spam and viruses meanwhile; not to wait means not to know."""
-GOODBYE_SECONDS = 2.0
 
 
 def is_set_up() -> bool:
@@ -45,11 +43,6 @@ def check_set_up() -> None:
     """Raise `NotConfigured` where no mail server is set up."""
     if not is_set_up():
         raise NotConfigured("No mail server is set up.", attr="channel")
-
-
-def one_line(text: str) -> str:
-    """Return text as it may stand in a header: printable letters on one line, whatever was put into it."""
-    return "".join(letter for letter in " ".join(text.split()) if letter.isprintable())
 
 
 def sender(name: str) -> str:
@@ -90,37 +83,19 @@ def _send_by_smtp(backend: EmailBackend, message: EmailMessage, begin: Callable[
     recipients = [sanitize_address(address, encoding) for address in message.recipients()]
     text = message.message().as_bytes(linesep="\r\n")
     begun = time.monotonic()
-    smtp = _open(backend)
+    dialogue = Dialogue(_open(backend), name=NAME)
     try:
-        try:
-            smtp.ehlo_or_helo_if_needed()
-            _accepted(smtp.mail(sanitize_address(sender_address(), encoding), _options(smtp, text)), "the sender")
-            for recipient in recipients:
-                _accepted(smtp.rcpt(recipient), "the recipient")
-        except OSError as error:  # every error of smtplib is one
-            raise ProviderUnavailable(f"The mail server broke off ({type(error).__name__}).", provider=NAME) from error
-        if smtp.sock is None or time.monotonic() - begun > GREETING_SECONDS:
+        _accepted(dialogue.sender(sanitize_address(sender_address(), encoding), len(text)), "the sender")
+        for recipient in recipients:
+            _accepted(dialogue.recipient(recipient), "the recipient")
+        if not dialogue.is_open or time.monotonic() - begun > GREETING_SECONDS:
             raise ProviderUnavailable("The mail server is too slow.", provider=NAME)
         begin()
-        smtp.sock.settimeout(ANSWER_SECONDS)
-        return _offer(smtp, text)
+        answer = dialogue.offer(text, seconds=ANSWER_SECONDS)
+        _accepted(answer, "the message")
+        return str(answer)
     finally:
-        _say_goodbye(smtp)
-
-
-def _options(smtp: smtplib.SMTP, text: bytes) -> list[str]:
-    """Return what MAIL says of the message, as far as the server wants to know (RFC 1870, RFC 6152)."""
-    options = [f"SIZE={len(text)}"] if smtp.has_extn("size") else []
-    return [*options, "BODY=8BITMIME"] if smtp.has_extn("8bitmime") else options
-
-
-def _say_goodbye(smtp: smtplib.SMTP) -> None:
-    """End the conversation. Its outcome is known already: the server's last word is neither needed nor waited for long."""
-    with suppress(OSError):
-        if smtp.sock is not None:
-            smtp.sock.settimeout(GOODBYE_SECONDS)
-            smtp.quit()
-    smtp.close()
+        dialogue.goodbye()
 
 
 def _open(backend: EmailBackend) -> smtplib.SMTP:
@@ -129,7 +104,7 @@ def _open(backend: EmailBackend) -> smtplib.SMTP:
         backend.open()
     except smtplib.SMTPAuthenticationError as error:
         failure = AuthenticationFailed if error.smtp_code >= 500 else ProviderUnavailable
-        text = f"The mail server refused the login: {_words(error.smtp_code, error.smtp_error)}"
+        text = f"The mail server refused the login: {read_reply(error.smtp_code, error.smtp_error)}"
         raise failure(text, provider=NAME) from error
     except OSError as error:
         raise ProviderUnavailable(f"The mail server can't be reached ({type(error).__name__}).", provider=NAME) from error
@@ -138,34 +113,8 @@ def _open(backend: EmailBackend) -> smtplib.SMTP:
     return smtp
 
 
-def _offer(smtp: smtplib.SMTP, text: bytes) -> str:
-    try:
-        code, reply = smtp.data(text)
-    except smtplib.SMTPDataError as error:  # refused before the text was sent
-        raise _refusal(error.smtp_code, error.smtp_error, "the message") from error
-    except OSError as error:
-        raise OutcomeUnknown(
-            f"The message was sent, but the mail server did not answer ({type(error).__name__}).", provider=NAME
-        ) from error
-    if 200 <= code < 300:
-        return _words(code, reply)
-    if 400 <= code < 600:
-        raise _refusal(code, reply, "the message")
-    raise OutcomeUnknown(f"The message was sent; the mail server's answer makes no sense: {_words(code, reply)}", provider=NAME)
-
-
-def _accepted(answer: tuple[int, bytes], what: str) -> None:
-    code, reply = answer
-    if not 200 <= code < 300:
-        raise _refusal(code, reply, what)
-
-
-def _refusal(code: int, reply: bytes | str, what: str) -> ProviderError:
-    """Return what a refusal means: 5xx is for good (RFC 5321, 4.2.1), everything else may be better later."""
-    failure = Declined if 500 <= code < 600 else ProviderUnavailable
-    return failure(f"The mail server refused {what}: {_words(code, reply)}", provider=NAME, provider_code=str(code))
-
-
-def _words(code: int, reply: bytes | str) -> str:
-    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
-    return one_line(f"{code} {text}")[:SHOWN_REPLY]
+def _accepted(answer: MailReply, what: str) -> None:
+    """Raise what a refusal means: 5xx is for good (RFC 5321, 4.2.1), everything else may be better later."""
+    if not answer.ok:
+        failure = Declined if 500 <= answer.code < 600 else ProviderUnavailable
+        raise failure(f"The mail server refused {what}: {answer}", provider=NAME, provider_code=str(answer.code))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from integrations.contracts.capabilities import Environment
+from integrations.contracts.errors import OutcomeUnknown
 from integrations.contracts.wire import Wire
 
 
@@ -94,6 +97,92 @@ class HttpPort(Protocol):
         auth: tuple[str, str] | None = None,
         timeout: tuple[float, float] | None = None,
     ) -> Reply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MailServer:
+    """A mail server to hand messages to. `security`: `tls` from the first byte, `starttls` (required, never optional), `none`.
+
+    Without a `username` nobody logs in. `helo` is the name that the hub gives for itself.
+    """
+
+    host: str
+    port: int
+    security: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    helo: str = "localhost.localdomain"
+
+
+@dataclass(frozen=True, slots=True)
+class MailReply:
+    """One answer of a mail server: the three digits (RFC 5321) and its words on one line, capped."""
+
+    code: int
+    text: str
+
+    @property
+    def ok(self) -> bool:
+        return 200 <= self.code < 300
+
+    @property
+    def enhanced(self) -> str:
+        """Return the enhanced status code (RFC 3463, `5.1.1`) that the words begin with, '' where there is none."""
+        found = re.match(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|$)", self.text)
+        return found[0] if found else ""
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}".strip()
+
+
+@dataclass(frozen=True, slots=True)
+class MailOutcome:
+    """What the server said to one message: to its sender, to each recipient in the order given (fewer, where it refused the
+    sender or said goodbye), and to its text (None where it took nobody, so that no text was offered)."""
+
+    sender: MailReply
+    recipients: tuple[MailReply, ...] = ()
+    text: MailReply | None = None
+
+
+class AnswerLost(OutcomeUnknown):
+    """A message's text was sent, and no answer came. `outcome` is what the server had said until then: recipients whom it had
+    refused did certainly not get it."""
+
+    def __init__(self, message: str, *, provider: str, outcome: MailOutcome) -> None:
+        super().__init__(message, provider=provider)
+        self.outcome = outcome
+
+
+class MailSession(Protocol):
+    """One connection to a mail server, greeted, secured and logged in; for several messages, one after the other."""
+
+    def send(self, *, sender: str, recipients: Sequence[str], text: bytes, message_id: str) -> MailOutcome:
+        """Hand over one message (`text` in wire form: CRLF, headers first) and return what the server said to each step.
+
+        The text goes to those recipients whom the server took. A refusal is returned, not raised. Raises
+        `ProviderUnavailable` (certainly not sent) and `AnswerLost` (broken off after the final dot); both end the
+        session: what is sent after them is `ProviderUnavailable`.
+        """
+        ...
+
+    def noop(self) -> MailReply:
+        """Ask whether the server still listens."""
+        ...
+
+
+@runtime_checkable
+class MailPort(Protocol):
+    """The part of the hub's outbound client that speaks SMTP, under the same promises as `HttpPort`: guarded address, timeouts,
+    masking, a record of each message (its text is not kept), and the mark that something is about to be sent."""
+
+    def mail(self, server: MailServer, *, operation: str) -> AbstractContextManager[MailSession]:
+        """Connect, with TLS and login as `server` says. Nothing is retried.
+
+        Raises `ProviderUnavailable` (no connection, no TLS, an untrusted certificate, a server that is busy),
+        `AuthenticationFailed`, `InvalidRequest` (the address is not allowed).
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

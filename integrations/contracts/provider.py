@@ -28,6 +28,7 @@ class Provider:
 
     `routing_fields` are plain values under which the provider names the account in its webhooks (a shortcode): they find
     the tenant on fixed paths. `is_global`: one installation-wide config from the environment may serve many tenants.
+    `http2`: its API speaks HTTP/2 only.
     `masked_keys`: names of members, form fields and headers whose values never reach a log, beside the declared secrets.
     """
 
@@ -42,6 +43,7 @@ class Provider:
     webhook: str = ""
     simulator: str = ""
     is_global: bool = False
+    http2: bool = False
     routing_fields: tuple[str, ...] = ()
     masked_keys: frozenset[str] = frozenset()
     rate_limit: RateLimit = field(default_factory=lambda: RateLimit(rate=20, burst=40))

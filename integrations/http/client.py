@@ -6,6 +6,7 @@ import json as jsonlib
 import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from threading import local
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ import requests
 import urllib3.exceptions
 from django.db import connections
 
-from integrations.contracts.adapter import Reply
+from integrations.contracts.adapter import MailServer, MailSession, Reply
 from integrations.contracts.errors import InvalidRequest, OutcomeUnknown, ProviderError, ProviderUnavailable
 from integrations.http.guard import BlockedAddress, GuardedAdapter, check_url
 from integrations.http.masking import Mask
@@ -90,7 +91,7 @@ def refuse_inside_transaction() -> None:
 
 
 class HttpClient:
-    """The `HttpPort` of one call to one provider.
+    """The `HttpPort` (and `MailPort`) of one call to one provider.
 
     `before_effect` runs before the first request that is not safe: it must commit that something is about to be sent.
     Safe requests (token fetches, queries) leave no such mark: repeating them harms nobody.
@@ -168,6 +169,21 @@ class HttpClient:
         exchange.duration_ms = reply.duration_ms
         self._recorder.finished(exchange)
         return reply
+
+    def mail(self, server: MailServer, *, operation: str) -> AbstractContextManager[MailSession]:
+        """Speak SMTP; see `MailPort`."""
+        from integrations.http import mail  # builds on this module
+
+        refuse_inside_transaction()
+        return mail.session(
+            server,
+            provider=self._provider,
+            operation=operation,
+            mask=self._mask,
+            recorder=self._recorder,
+            timeout=self._timeout,
+            before_effect=self._before_effect,
+        )
 
     def _send(self, prepared: requests.PreparedRequest, timeout: tuple[float, float], begun: float) -> Reply:
         with session().send(prepared, timeout=timeout, allow_redirects=False, stream=True) as answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import transaction
 
 from integrations.contracts import clock
@@ -43,9 +44,10 @@ class SmsSendJob(ProviderJob):
         message: Message = waiting[0].message
         text = SmsMessage(
             message_id=message.pk,
-            recipients=tuple(Target(each.address) for each in waiting),
+            recipients=tuple(Target(each.address, ref=reports.note_of(each)) for each in waiting),
             text=message.body,
             sender=message.sender,
+            callback_url=callback_url(message),
         )
         return Call(
             Capability.SMS,
@@ -108,6 +110,11 @@ class SmsSendJob(ProviderJob):
                 recipient.detail = error.message
                 recipient.save()
                 note(recipient, at=clock.now(), source="queue", detail=f"put off: {error.message}")
+
+
+def callback_url(message: Message) -> str:
+    """Return the unguessable path of the message's account, empty where the installation's account serves."""
+    return "" if message.config is None else f"{settings.PUBLIC_BASE_URL}/hooks/{message.config.hook_token}"
 
 
 def _locked(item: QueueItem) -> list[Recipient]:

@@ -79,7 +79,7 @@ def receive(event: MessageReported) -> None:
         at=event.occurred_at or clock.now(),
         trusted=event.trust is not Trust.HINT,
     )
-    recipient = _known(event)
+    recipient = _known(event) or _noted(event)
     if recipient is None and report.trusted:
         recipient = _adopter(event)
     if recipient is not None:
@@ -165,6 +165,28 @@ def suppress(*, tenant_id: int, number: str, reason: str, source: str) -> None:
         tenant_id=tenant_id, channel=Channel.SMS, address=number, reason=reason[:200] or "refused by the network", source=source
     )
     Suppression.unscoped.bulk_create([row], ignore_conflicts=True)
+
+
+def note_of(recipient: Recipient) -> str:
+    """Return the note that goes along to providers that echo one: their reports then find the recipient whatever happened to
+    the answer that told us their id."""
+    return f"r{recipient.pk}"
+
+
+def _noted(event: MessageReported) -> Recipient | None:
+    """Return the (locked) recipient whose note a trusted report brings back, with the provider's id taken over from it."""
+    number = event.ref.removeprefix("r")
+    if event.trust is Trust.HINT or not event.ref.startswith("r") or not number.isdecimal() or len(number) > 18:
+        return None
+    rows = Recipient.unscoped.filter(tenant_id=event.tenant_id, pk=int(number), address=event.address)
+    rows = rows.filter(_of_account("message__", event.provider, event.config_id))
+    found: Recipient | None = rows.select_for_update(of=("self",)).select_related("message").first()
+    if found is None or found.provider_ref not in ("", event.provider_ref):
+        return None
+    if not found.provider_ref and event.provider_ref:
+        take_reference(found, event.provider_ref)
+        found.save()
+    return found
 
 
 def _known(event: MessageReported) -> Recipient | None:

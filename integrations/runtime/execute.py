@@ -12,6 +12,7 @@ from integrations.contracts import clock
 from integrations.contracts.errors import OutcomeUnknown, ProviderError, ProviderUnavailable, Throttled
 from integrations.contracts.wire import WireError
 from integrations.http.client import HttpClient, refuse_inside_transaction
+from integrations.http.http2 import Http2Client, account_of
 from integrations.http.masking import Mask, secrets_in_use
 from integrations.models import QueueItem
 from integrations.oauth_client.tokens import CallTokens, StoredTokens
@@ -46,7 +47,8 @@ def execute(
     mask = Mask(keys={*provider.masked_keys, *provider.config.secret_names}, secrets=secrets)
     recorder = CallRecorder(tenant_id=tenant_id, view=view, call=call, item_id=item.pk if item else None)
     effect = Effect(before_effect)
-    http = HttpClient(
+    open_http = partial(Http2Client, account=account_of(view)) if provider.http2 else HttpClient
+    http = open_http(
         provider=view.provider,
         base_url=view.base_url,
         mask=mask,

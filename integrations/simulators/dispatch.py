@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -13,13 +12,12 @@ from integrations.simulators.checks import check_answer
 from integrations.simulators.clock import Clock
 from integrations.simulators.kit import Simulator
 from integrations.simulators.scheduler import Scheduler
-from integrations.simulators.store import REQUESTS_KEPT, Store
+from integrations.simulators.store import Store
 from integrations.simulators.wire import Refusal, SimReply, SimRequest
 
 log = logging.getLogger("integrations.simulators")
 VIOLATION_STATUS = 599
 DEFAULT_ANSWER_DELAY = 5.0
-PRUNE_EVERY = 500
 
 
 class Dispatcher:
@@ -50,7 +48,7 @@ class Dispatcher:
         request.operation, request.params = found[0].operation, found[1]
         faults, names = simulator.faults, (request.operation,)
         if faults.take(simulator.slug, names, ("refuse",)):
-            self._record(simulator, request, None, "refuse")
+            simulator.record(request, None, "refuse")
             return None
         request.body = read_body()
         error = faults.take(simulator.slug, names, ("error_500", "error_429"))
@@ -92,19 +90,5 @@ class Dispatcher:
         if violation:
             self._violations.append(violation)
             reply = SimReply.of_text(violation, VIOLATION_STATUS)
-        self._record(simulator, request, reply.status, fault)
+        simulator.record(request, reply.status, fault)
         return reply
-
-    def _record(self, simulator: Simulator, request: SimRequest, status: int | None, fault: str) -> None:
-        headers = {
-            name: "••••" if name.lower() in simulator.secret_headers else value for name, value in request.headers.items()
-        }
-        number = self._store.insert(
-            "INSERT INTO requests (slug, at, method, path, operation, query, headers, body, status, fault) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            simulator.slug, self._clock.now(), request.method, simulator.masked(request.path), request.operation,
-            json.dumps(simulator.masked(dict(request.query))), json.dumps(headers), simulator.masked_body(request),
-            status, fault,
-        )  # fmt: skip
-        if number % PRUNE_EVERY == 0:
-            self._store.execute("DELETE FROM requests WHERE id <= ?", number - REQUESTS_KEPT)

@@ -23,13 +23,14 @@ from typing import Any, ClassVar, TypeVar
 from integrations.simulators.clock import Clock
 from integrations.simulators.faults import CALLBACK_FAULTS, REQUEST_FAULTS, Fault, Faults
 from integrations.simulators.scheduler import Scheduler
-from integrations.simulators.store import Store
+from integrations.simulators.store import REQUESTS_KEPT, Store
 from integrations.simulators.wire import (
     CallbackReply,
     CustomerForm,
     DemoAccount,
     Json,
     Magic,
+    Mail,
     Notice,
     Prompt,
     SimReply,
@@ -40,6 +41,7 @@ from integrations.simulators.wire import (
 F = TypeVar("F", bound=Callable[..., Any])
 MARK = "_simulator_marks"
 DEFAULT_DELAY = 10.0
+PRUNE_EVERY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ def on_reply(name: str) -> Callable[[F], F]:
 
 
 class Simulator(ABC):
-    """A fake of one provider's API. `title` is for people; `secret_fields` are request fields masked in the request log."""
+    """A fake of one provider's API. `title` is for people; `secret_fields` are request fields masked in the request log,
+    `extra_operations` names that faults use beside those of the routes."""
 
     slug: ClassVar[str] = ""
     title: ClassVar[str] = ""
@@ -95,6 +98,7 @@ class Simulator(ABC):
     secret_headers: ClassVar[frozenset[str]] = frozenset({"authorization", "cookie"})
     settings: ClassVar[Mapping[str, int | float | str | bool]] = {}
     extra_faults: ClassVar[Mapping[str, str]] = {}
+    extra_operations: ClassVar[frozenset[str]] = frozenset()
     magic: ClassVar[Sequence[Magic]] = ()
 
     def __init__(self, store: Store, clock: Clock, scheduler: Scheduler, public_url: str) -> None:
@@ -146,6 +150,16 @@ class Simulator(ABC):
     def phone_numbers(self) -> list[str]:
         """Return numbers (digits) that this simulator has dealt with, newest first."""
         return []
+
+    def mailbox(self) -> list[Mail]:
+        """Return mails that arrived here, newest first, for the control page."""
+        return []
+
+    def begin(self) -> None:  # noqa: B027 - most have nothing to begin
+        """Called when the server starts: for a simulator that listens on more than the server's own port."""
+
+    def end(self) -> None:  # noqa: B027 - nor to end
+        """Called when the server stops, also where `begin` has failed or was never called."""
 
     def customer_forms(self) -> list[CustomerForm]:
         """Return what a customer can start on the phone."""
@@ -232,6 +246,18 @@ class Simulator(ABC):
             "INSERT INTO inbox (slug, number, sender, text, message_id, at) VALUES (?, ?, ?, ?, ?, ?)",
             self.slug, digits(number), sender, text, message_id, self.clock.now(),
         )  # fmt: skip
+
+    def record(self, request: SimRequest, status: int | None, fault: str) -> None:
+        """Put a request and the status it was answered with (None: cut off) into the log of requests, credentials masked."""
+        headers = {name: "••••" if name.lower() in self.secret_headers else value for name, value in request.headers.items()}
+        number = self.store.insert(
+            "INSERT INTO requests (slug, at, method, path, operation, query, headers, body, status, fault) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            self.slug, self.clock.now(), request.method, self.masked(request.path), request.operation,
+            json.dumps(self.masked(dict(request.query))), json.dumps(headers), self.masked_body(request), status, fault,
+        )  # fmt: skip
+        if number % PRUNE_EVERY == 0:
+            self.store.execute("DELETE FROM requests WHERE id <= ?", number - REQUESTS_KEPT)
 
     def run_action(self, name: str, context: Json) -> None:
         """Called by the scheduler."""

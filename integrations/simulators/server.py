@@ -22,6 +22,7 @@ from requests.structures import CaseInsensitiveDict
 from integrations.simulators.clock import Clock, SystemClock
 from integrations.simulators.control_api import Control
 from integrations.simulators.dispatch import Dispatcher
+from integrations.simulators.http2 import PREFACE_LINE, Asked, Conversation
 from integrations.simulators.kit import Simulator
 from integrations.simulators.pages.control import ControlPage
 from integrations.simulators.pages.phone import PhonePage
@@ -106,6 +107,12 @@ class running_simulators:  # noqa: N801 - used like a function: `with running_si
             self.simulators[each.slug] = simulator
             self.scheduler.attach(simulator)
         self._server.app = _App(self)
+        try:
+            for simulator in self.simulators.values():
+                simulator.begin()
+        except BaseException:
+            self._let_go()
+            raise
         self.scheduler.start()
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="simulator-server", daemon=True
@@ -118,6 +125,12 @@ class running_simulators:  # noqa: N801 - used like a function: `with running_si
         self._thread.join()
         self._server.server_close()
         self.scheduler.stop()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for simulator in self.simulators.values():
+            simulator.end()
+        self._server.server_close()
         self.store.close()
         self._lock.close()
 
@@ -178,7 +191,7 @@ class _App:
             running.simulators, running.scheduler, self.control, self.sinks, running.violations, running.url
         )
 
-    def answer(self, handler: _Handler) -> SimReply | None:
+    def answer(self, handler: Asked) -> SimReply | None:
         """Return the reply, None to cut the connection."""
         target = urlsplit(handler.path)
         path = unquote(target.path)
@@ -252,6 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = -1
     timeout = 60
     server: _Server
+    raw_requestline: bytes
 
     def read_body(self) -> bytes:
         if self.headers.get("Transfer-Encoding"):
@@ -263,15 +277,27 @@ class _Handler(BaseHTTPRequestHandler):
             raise BadRequest(413, "the body is too large")
         return self.rfile.read(int(text))
 
-    def serve(self) -> None:
+    def parse_request(self) -> bool:
+        """Read a request's head; a client that speaks HTTP/2 is served here to its end."""
+        if self.raw_requestline != PREFACE_LINE:
+            return super().parse_request()
+        self.close_connection = True
+        if Conversation(self.connection, self.rfile, self.answered, BODY_LIMIT).run():
+            self._cut()
+        return False
+
+    def answered(self, asked: Asked) -> SimReply | None:
         try:
-            reply = self.server.app.answer(self)
+            return self.server.app.answer(asked)
         except BadRequest as error:
-            reply = SimReply.of_text(str(error), error.status)
             self.close_connection = True
+            return SimReply.of_text(str(error), error.status)
         except Exception:
-            log.exception("simulator server failed on %s %s", self.command, self.path)
-            reply = SimReply.of_text("simulator server failed, see its log", 500)
+            log.exception("simulator server failed on %s %s", asked.command, asked.path)
+            return SimReply.of_text("simulator server failed, see its log", 500)
+
+    def serve(self) -> None:
+        reply = self.answered(self)
         if reply is None:
             self._cut()
             return

@@ -146,6 +146,18 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail that arrived at a simulator; `at` in epoch seconds."""
+
+    sender: str
+    to: str
+    subject: str
+    text: str
+    state: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class FormField:
     """One input of a form on the phone page; with `choices` (value, label) it is a select."""
 

@@ -155,7 +155,7 @@ MAY_NAME_PROVIDERS = (
 # A provider may be called like what it does; then the word is the capability's.
 CHANNELS = {capability.value for capability in Capability}
 # Words of a provider's own API that happen to be the name of another: how a payer may pay there, which push service serves.
-METHOD_WORDS = {"flutterwave": {"mpesa"}, "pesapal": {"mpesa"}, "fcm": {"apns"}}
+METHOD_WORDS = {"flutterwave": {"mpesa"}, "pesapal": {"mpesa"}, "fcm": {"apns"}, "mailgun": {"smtp"}}
 
 
 def test_no_provider_is_named_outside_its_own_folder() -> None:

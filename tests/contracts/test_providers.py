@@ -15,21 +15,31 @@ from integrations import registry
 from integrations.contracts import clock
 from integrations.contracts.adapter import Adapter, ConfigView, FetchedToken, TestResult
 from integrations.contracts.capabilities import Capability, Environment
+from integrations.contracts.email import EmailAdapter
 from integrations.contracts.errors import AuthenticationFailed, InvalidRequest, ProviderUnavailable, UnsupportedOperation
 from integrations.contracts.money import Money
 from integrations.contracts.payment_adapter import PaymentAdapter
 from integrations.contracts.payment_features import GatewayOperation, MethodType
 from integrations.contracts.provider import Provider
+from integrations.contracts.push import PushAdapter
 from integrations.contracts.schema import SchemaErrors
 from integrations.contracts.sms import SmsAdapter
+from integrations.contracts.whatsapp import WhatsAppAdapter
 from integrations.http.client import Exchange, HttpClient, SilentRecorder
+from integrations.http.http2 import Http2Client
 from integrations.http.masking import Mask
 from integrations.simulators import DemoAccount, Simulator, running_simulators
 
 PROVIDERS = list(registry.providers().values())
 WITH_ADAPTERS = [(provider, capability) for provider in PROVIDERS for capability in provider.adapters]
 # What an adapter of a capability must be. A capability that gets its first provider gets its line here.
-BASES: Mapping[Capability, type[Adapter]] = {Capability.PAYMENT: PaymentAdapter, Capability.SMS: SmsAdapter}
+BASES: Mapping[Capability, type[Adapter]] = {
+    Capability.PAYMENT: PaymentAdapter,
+    Capability.SMS: SmsAdapter,
+    Capability.EMAIL: EmailAdapter,
+    Capability.PUSH: PushAdapter,
+    Capability.WHATSAPP: WhatsAppAdapter,
+}
 
 
 # What an adapter must implement for each operation that it declares.
@@ -104,7 +114,7 @@ def connect(
         values={**{field.name: None for field in provider.config if not field.secret}, **values},
         secrets={**dict.fromkeys(provider.config.secret_names), **sealed},
     )
-    http = HttpClient(
+    http = (Http2Client if provider.http2 else HttpClient)(
         provider=provider.slug,
         base_url=view.base_url,
         mask=Mask(keys={*provider.masked_keys, *provider.config.secret_names}, secrets=[str(v) for v in sealed.values()]),

@@ -65,6 +65,12 @@ def _told(slug: str, component: str, value: object) -> None:
 
 ACCEPTED: tuple[Accepted, ...] = (
     Accepted(
+        "twilio",
+        r"^twilio: (400|403|404) to (GET|POST) /2010-04-01/Accounts/\S+: this status is not described",
+        "the description has success answers alone; refusals come as {code, message, more_info, status}",
+        lambda: _answered("twilio", "POST", "/2010-04-01/Accounts/AC" + "0" * 32 + "/Messages.json", 400, b'{"code":21211}'),
+    ),
+    Accepted(
         "mailgun",
         r"^mailgun: GET /v3/\{domain_name\}/(bounces|complaints|unsubscribes): query parameter"
         r"(s that are not described: address$| (term|address) is missing$)",

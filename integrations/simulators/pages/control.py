@@ -54,7 +54,8 @@ class ControlPage:
     def live(self) -> str:
         """Return the part that changes by itself: active faults, requests, callbacks, sinks, violations."""
         parts = [self._violations_section()] if self._violations else []
-        parts += [self._faults_section(), self._requests_section(), self._callbacks_section(), self._sinks_section()]
+        parts += [self._faults_section(), self._mail_section(), self._requests_section()]
+        parts += [self._callbacks_section(), self._sinks_section()]
         return "".join(parts)
 
     def sink(self, name: str) -> str:
@@ -90,7 +91,7 @@ class ControlPage:
 
     def _card(self, simulator: Simulator) -> str:
         slug = escape(simulator.slug)
-        operations = sorted({entry.operation for entry in simulator.routes})
+        operations = sorted({entry.operation for entry in simulator.routes} | simulator.extra_operations)
         choices = "".join(f"<option>{escape(name)}</option>" for name in ("*", "callback", *operations))
         faults = "".join(
             f'<option value="{escape(name)}">{escape(name)}: {escape(effect)}</option>'
@@ -150,6 +151,23 @@ class ControlPage:
         ]
         heads = ("At (UTC)", "Simulator", "Operation", "Request", "Answered", "")
         return "<section><h2>Requests seen</h2>" + table(heads, rows, "None yet.") + "</section>"
+
+    def _mail_section(self) -> str:
+        mails = [(slug, mail) for slug, simulator in self._simulators.items() for mail in simulator.mailbox()[:ROWS]]
+        mails.sort(key=lambda pair: pair[1].at, reverse=True)
+        rows = [
+            [
+                escape(iso(mail.at)[11:23]),
+                escape(slug),
+                escape(mail.sender),
+                escape(mail.to),
+                badge(mail.state, STATE_COLOURS.get(mail.state, "good")),
+                f"<details><summary>{escape(mail.subject or '(no subject)')}</summary><pre>{escape(mail.text)}</pre></details>",
+            ]
+            for slug, mail in mails[:ROWS]
+        ]
+        heads = ("At (UTC)", "Simulator", "From", "To", "State", "Mail")
+        return "<section><h2>Mail</h2>" + table(heads, rows, "None arrived yet.") + "</section>" if rows else ""
 
     def _callbacks_section(self) -> str:
         rows = [

@@ -317,6 +317,6 @@ def test_the_ack_is_empty_twiml() -> None:
 
 
 def test_the_purposes() -> None:
-    assert HOOKS.purposes == {"status", "inbound"}
+    assert HOOKS.purposes == {"dlr", "inbound", "status"}
     assert set(HOOKS.config_purposes) <= HOOKS.purposes
     assert sign(TOKEN, f"{HOOK}/status", parse_qsl(DELIVERED.decode())) == SIGNED.headers["x-twilio-signature"]

@@ -8,7 +8,9 @@ class MessagingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from integrations.messaging.finding import SmsFindJob
         from integrations.messaging.jobs import SmsSendJob
         from integrations.runtime import jobs
 
         jobs.register(SmsSendJob())
+        jobs.register(SmsFindJob())

@@ -14,6 +14,7 @@ from integrations.contracts.errors import OutcomeUnknown, ProviderError
 from integrations.contracts.messaging import MessageState, RecipientResult, SendResult, Target
 from integrations.contracts.sms import SmsMessage
 from integrations.messaging import reports
+from integrations.messaging.finding import can_be_found, schedule_finding, sent_at
 from integrations.messaging.models import Message, Recipient
 from integrations.messaging.services import enqueue_send, fail_suppressed
 from integrations.messaging.transitions import advance, note, revive
@@ -102,7 +103,14 @@ class SmsSendJob(ProviderJob):
                 advance(recipient, MessageState.UNKNOWN, at=clock.now(), source="queue", detail=error.message)
             if recipient.state == MessageState.UNKNOWN:
                 adopted.append(reports.adopt(recipient) and recipient.state != MessageState.UNKNOWN)
-        return QueueState.COMPLETED if all(adopted) else QueueState.NEEDS_REVIEW
+        if all(adopted):
+            return QueueState.COMPLETED
+        doubtful = [each for each in _locked(item) if each.state == MessageState.UNKNOWN]
+        if not all(can_be_found(each.message.provider) for each in doubtful):
+            return QueueState.NEEDS_REVIEW
+        for recipient in doubtful:
+            schedule_finding(recipient, sent_at=sent_at(item))
+        return QueueState.UNKNOWN
 
     def waiting(self, item: QueueItem, error: ProviderError) -> None:
         for recipient in _locked(item):

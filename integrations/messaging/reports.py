@@ -106,7 +106,7 @@ def apply(recipient: Recipient, report: Report) -> None:
     doubtful = recipient.state == MessageState.UNKNOWN
     advance(recipient, report.state, at=report.at, source=source, detail=report.detail, provider_status=report.status)
     if doubtful:
-        _finish_items_of(recipient)
+        finish_items_of(recipient)
     if report.suppress and report.trusted:
         suppress(tenant_id=recipient.tenant_id, number=recipient.address, reason=report.detail, source="report")
 
@@ -259,19 +259,23 @@ def _use(row: UnmatchedReport, recipient: Recipient) -> None:
     row.save()
 
 
-def _finish_items_of(recipient: Recipient) -> None:
-    """Complete the queue items in review whose last doubtful recipient this was."""
-    doubtful = [QueueState.NEEDS_REVIEW, QueueState.UNKNOWN]
-    items = QueueItem.unscoped.filter(
+def open_items_of(recipient: Recipient) -> QuerySet[QueueItem]:
+    """Return the (locked) queue items that wait for the truth about this recipient; one that is locked is left out: it is
+    being settled by somebody who knows more."""
+    found: QuerySet[QueueItem] = QueueItem.unscoped.filter(
         tenant_id=recipient.tenant_id,
         kind=SEND_KIND,
         reference_type="message",
         reference_id=recipient.message_id,
-        state__in=doubtful,
+        state__in=[QueueState.NEEDS_REVIEW, QueueState.UNKNOWN],
         payload__recipients__contains=recipient.pk,
-    )
-    # One that is locked is being settled by somebody who knows more than a report.
-    for item in items.select_for_update(skip_locked=True):
+    ).select_for_update(skip_locked=True)
+    return found
+
+
+def finish_items_of(recipient: Recipient) -> None:
+    """Complete the queue items in review whose last doubtful recipient this was."""
+    for item in open_items_of(recipient):
         others = Recipient.unscoped.filter(
             tenant_id=recipient.tenant_id, pk__in=item.payload["recipients"], state=MessageState.UNKNOWN
         ).exclude(pk=recipient.pk)

@@ -128,31 +128,40 @@ class MailServer:
         self.port = 0
 
     def start(self, preferred_port: int = 0) -> None:
-        """Listen on the preferred port, or on any free one where that is taken. OSError if there is none."""
+        """Listen on the preferred port, or on any free one where that is taken. OSError if there is none.
+
+        The loop lives in a thread of its own from the first moment: the caller's may have a loop already.
+        """
         loop = asyncio.new_event_loop()
-        try:
-            try:
-                server = loop.run_until_complete(loop.create_server(self._connection, self._host, preferred_port))
-            except OSError:
-                server = loop.run_until_complete(loop.create_server(self._connection, self._host, 0))
-        except BaseException:
-            loop.close()
-            raise
-        self._loop, self._server = loop, server
-        self.port = server.sockets[0].getsockname()[1]
         self._thread = threading.Thread(target=loop.run_forever, name="simulator-mail", daemon=True)
         self._thread.start()
+        try:
+            self._server = asyncio.run_coroutine_threadsafe(self._listen(preferred_port), loop).result()
+        except BaseException:
+            self._end(loop)
+            raise
+        self._loop = loop
+        self.port = self._server.sockets[0].getsockname()[1]
 
     def stop(self) -> None:
         """Hang up on everybody; fine where it does not run."""
         loop, self._loop = self._loop, None
         if loop is None:
             return
+        asyncio.run_coroutine_threadsafe(self._hang_up(), loop).result()
+        self._end(loop)
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_soon_threadsafe(loop.stop)
         self._thread.join()
-        loop.run_until_complete(self._hang_up())
-        loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
+
+    async def _listen(self, preferred_port: int) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.create_server(self._connection, self._host, preferred_port)
+        except OSError:
+            return await loop.create_server(self._connection, self._host, 0)
 
     async def _hang_up(self) -> None:
         self._server.close()
@@ -160,6 +169,7 @@ class MailServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.get_running_loop().shutdown_default_executor()
 
     def _connection(self) -> SMTP:
         return SMTP(

@@ -18,11 +18,13 @@ from integrations.contracts.payment import (
 )
 from integrations.contracts.payment_adapter import PaymentAdapter
 from integrations.contracts.payment_features import MethodType, PaymentFeatures
-from integrations.models import Config
+from integrations.models import Config, QueueItem, QueueState
 from integrations.registry import UnknownProvider, config_view, get_provider
 from integrations.runtime.jobs import Call
 from integrations.secrets import open_sealed
 from payments.models import Operation, OperationKind, OperationStatus, Payment, SetupIntent
+
+_UNDER_WAY = (QueueState.PENDING, QueueState.PROCESSING)
 
 
 def gateway_class(provider: str) -> type[PaymentAdapter]:
@@ -130,9 +132,16 @@ def payment_query(payment: Payment, operation: Operation | None = None) -> Payme
         callback_url=callback_url(asked.hook_token if asked is not None else payment.hook_token),
         method=MethodType(payment.method_type),
         asked_at=asked.created if asked is not None else payment.created,
+        attempts=_attempts(asked) if asked is not None and not payment.provider_ref else 1,
         hold_ref="" if earlier else payment.hold_ref,
         capture=payment.capture == "automatic",
     )
+
+
+def _attempts(operation: Operation) -> int:
+    """Return how often the gateway may have been asked, the try that runs now included: some ids differ by it."""
+    asked = QueueItem.unscoped.filter(tenant_id=operation.tenant_id, kind="payment.authorize", key=operation.pk)
+    return max((item.attempts + (item.state in _UNDER_WAY) for item in asked), default=1) or 1
 
 
 def capture_request(operation: Operation) -> CaptureRequest:

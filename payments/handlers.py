@@ -97,7 +97,8 @@ def on_payment_touched(event: PaymentTouched) -> None:
         kind__in=[OperationKind.AUTHORIZE, OperationKind.INCOMING], provider=event.provider, config_id=event.config_id
     )
     asked = operation.order_by("-created").first() if event.config_id else None
-    if event.trust is Trust.SIGNED and event.provider_ref and event.provider == payment.provider and not payment.provider_ref:
+    same_account = (event.provider, event.config_id) == (payment.provider, payment.config_id)
+    if event.trust is Trust.SIGNED and event.provider_ref and same_account and not payment.provider_ref:
         payment.provider_ref = event.provider_ref  # sooner than the answer to our own request, or instead of it
         payment.updated = clock.now()
         payment.save()

@@ -38,7 +38,7 @@ ALWAYS_MASKED = frozenset(
 )
 
 # The token in the path of a callback URL makes the caller believable, that of a payer's page opens it: credentials too.
-OWN_PATH = re.compile(r"(/(?:hooks|pay)/)[0-9a-f]{16,64}")
+OWN_PATH = re.compile(r"((?:/|%2[Ff])(?:hooks|pay)(?:/|%2[Ff]))[0-9a-f]{16,64}")
 
 _in_use: ContextVar[tuple[str, ...]] = ContextVar("secrets_in_use", default=())
 

@@ -79,8 +79,9 @@ def receive(event: MessageReported) -> None:
         at=event.occurred_at or clock.now(),
         trusted=event.trust is not Trust.HINT,
     )
-    recipient = _known(event) or _noted(event)
-    if recipient is None and report.trusted:
+    # The note is ours and comes first: ids and addresses in a report may be whatever its sender wrote there.
+    recipient = _noted(event) or (_known(event) if event.provider_ref and not _contradicted(event) else None)
+    if recipient is None and report.trusted and not event.ref:
         recipient = _adopter(event)
     if recipient is not None:
         apply(recipient, report)
@@ -100,6 +101,8 @@ def receive(event: MessageReported) -> None:
 def apply(recipient: Recipient, report: Report) -> None:
     """Move the (locked) recipient on as the report says, and suppress its number where a trusted report asks for it."""
     source = "report" if report.trusted else "hint"
+    if report.suppress and report.trusted:
+        suppress(tenant_id=recipient.tenant_id, number=recipient.address, reason=report.detail, source="report")
     if report.state is None:
         note(recipient, at=report.at, source=source, detail=f"unknown status {report.status}")
         return
@@ -107,8 +110,6 @@ def apply(recipient: Recipient, report: Report) -> None:
     advance(recipient, report.state, at=report.at, source=source, detail=report.detail, provider_status=report.status)
     if doubtful:
         finish_items_of(recipient)
-    if report.suppress and report.trusted:
-        suppress(tenant_id=recipient.tenant_id, number=recipient.address, reason=report.detail, source="report")
 
 
 def replay(recipient: Recipient) -> int:
@@ -187,6 +188,11 @@ def _noted(event: MessageReported) -> Recipient | None:
         take_reference(found, event.provider_ref)
         found.save()
     return found
+
+
+def _contradicted(event: MessageReported) -> bool:
+    """Tell whether a report brings a note of ours back that is not that of the recipient whom it names otherwise."""
+    return event.ref.startswith("r") and event.ref.removeprefix("r").isdecimal()
 
 
 def _known(event: MessageReported) -> Recipient | None:

@@ -78,11 +78,14 @@ def nudge() -> None:
 
 
 def cancel_item(item_id: int, *, tenant_id: int, by: str) -> QueueItem:
-    """Cancel a pending item; raise `Conflict` where it runs or has ended already. The job is told it failed."""
+    """Cancel a pending item; raise `Conflict` where it runs or has ended already, and where an earlier try may have had its
+    effect: the job is told that it failed, which must be true."""
     with transaction.atomic():
         item: QueueItem = QueueItem.unscoped.select_for_update().get(pk=item_id, tenant_id=tenant_id)
         if item.state != QueueState.PENDING:
             raise Conflict(f"Only a pending item can be cancelled; this one is {item.state}.")
+        if item.tries.filter(state__in=[AttemptState.SENDING, AttemptState.UNKNOWN]).exists():
+            raise Conflict("An earlier try may have had its effect: the item goes on until that is known.")
         note(item, "Cancelled", f"cancelled by {by}")
         item.state, item.finished_at = QueueState.CANCELLED, clock.now()
         item.save()

@@ -57,7 +57,7 @@ class PaymentButtons(TenantScopedAdmin):
             case "cancel":
                 return _cancellable(obj)
             case "allocate":
-                return not obj.allocated
+                return not obj.allocated and obj.status == Status.SUCCEEDED
             case "receipt":
                 return services.has_receipt(obj)
             case _:

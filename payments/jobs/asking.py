@@ -46,8 +46,9 @@ class PollJob(ProviderJob):
     def succeeded(self, item: QueueItem, result: PaymentResult) -> None:
         note_checked(item.payload["payment"])
         report = Report.of_result(result, actor="gateway", reason="learned by asking the gateway")
-        if result.state is PaymentState.PROCESSING:
-            self._again(item, Payment.objects.select_for_update().get(pk=item.payload["payment"]))
+        if result.state is PaymentState.PROCESSING:  # on its way, which is not "nobody paid in time"
+            payment = Payment.objects.select_for_update().get(pk=item.payload["payment"])
+            self._again(item, payment, may_lapse=False)
             return
         payment = apply_report(item.payload["payment"], report)
         if result.state is PaymentState.ABSENT and is_open(payment.status) and self._never_arrived(payment):
@@ -63,7 +64,7 @@ class PollJob(ProviderJob):
     def failed(self, item: QueueItem, error: ProviderError) -> None:
         payment = Payment.objects.select_for_update().get(pk=item.payload["payment"])
         if not isinstance(error, UnsupportedOperation):
-            self._again(item, payment, answered=False)
+            self._again(item, payment, may_lapse=False)
         elif payment.provider_ref:
             needs_review(payment, reason=error.message)
         elif is_open(payment.status):
@@ -73,12 +74,12 @@ class PollJob(ProviderJob):
         self.failed(item, error)
         return QueueState.COMPLETED  # a question has no effect: it is simply asked again
 
-    def _again(self, item: QueueItem, payment: Payment, *, answered: bool = True) -> None:
+    def _again(self, item: QueueItem, payment: Payment, *, may_lapse: bool = True) -> None:
         if not is_open(payment.status):
             return
         features, age = payment_features(payment), clock.now() - payment.created
         # That nobody paid in time is what an answer says, never the lack of one.
-        waits = answered and payment.status in (Status.REQUIRES_ACTION, Status.PROCESSING)
+        waits = may_lapse and payment.status in (Status.REQUIRES_ACTION, Status.PROCESSING)
         if features.lapses and waits and age > timedelta(seconds=features.lapses):
             self._lapsed(payment, can_cancel=GatewayOperation.CANCEL in features.operations)
         elif age > timedelta(seconds=max(features.silence, features.lapses)):
@@ -158,11 +159,14 @@ class ConfirmJob(ProviderJob):
 
     def failed(self, item: QueueItem, error: ProviderError) -> None:
         payment = Payment.objects.select_for_update().get(pk=item.payload["payment"])
-        needs_review(payment, reason=f"A notice could not be checked: {error.message}")
+        if isinstance(error, UnsupportedOperation):
+            needs_review(payment, reason=f"A notice could not be checked: {error.message}")
+        else:  # a gateway that is away for a while decides nothing; the polls go on, and call a person in the end
+            schedule_poll(payment, 0)
 
     def unknown(self, item: QueueItem, error: OutcomeUnknown) -> QueueState:
         self.failed(item, error)
-        return QueueState.NEEDS_REVIEW
+        return QueueState.COMPLETED  # a question has no effect
 
 
 class ExpiryWarningJob(LocalJob):

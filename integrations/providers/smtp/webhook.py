@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from email.message import Message
 
@@ -27,6 +28,12 @@ from integrations.providers.smtp.reports import Notice, notices, parse_mail, ret
 
 BOUNCE = "bounce"
 EVENT_TYPE = "delivery_report"
+# The parser of the standard library takes time that grows with parts times lines, and with the square of a header's length:
+# anybody who can send mail to the bounce domain reaches it, so what no mail server writes is refused before it is parsed.
+LARGEST = 256 * 1024
+MOST_PARTS = 20
+CONTAINERS = re.compile(rb"(?im)^content-type:[ \t]*(?:multipart|message)/")
+LONG_LINE = re.compile(rb"(?m)^[^\r\n]{8000}")
 # RFC 3464, 2.3.3. `expanded` (a list took it) says nothing about anybody.
 STATES = {"failed": MessageState.BOUNCED, "delivered": MessageState.DELIVERED, "relayed": MessageState.SENT}
 
@@ -84,7 +91,12 @@ class SmtpWebhook(WebhookAdapter):
 def _mail(request: InboundRequest) -> Message:
     if not request.body.strip():
         raise MalformedWebhook("body is empty: post the mail as it was received")
-    mail = parse_mail(request.body)
+    if len(request.body) > LARGEST or len(CONTAINERS.findall(request.body)) > MOST_PARTS or LONG_LINE.search(request.body):
+        raise MalformedWebhook("no report is that large, nested or wide: reports of mail servers are small")
+    try:
+        mail = parse_mail(request.body)
+    except RecursionError:
+        raise MalformedWebhook("the parts are nested too deeply") from None
     if not mail.keys():
         raise MalformedWebhook("body is no mail (RFC 5322)")
     return mail

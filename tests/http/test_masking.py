@@ -84,6 +84,9 @@ def test_urls_lose_secret_parameters_user_info_and_callback_tokens() -> None:
     assert mask.url("https://host/s3cret-value/x") == f"https://host/{MASK}/x"
     assert mask.url(f"https://hub/hooks/{token}/c?x=1") == f"https://hub/hooks/{MASK}/c?x=1"
     assert mask.url(f"https://hub/pay/{token}/return") == f"https://hub/pay/{MASK}/return"
+    assert token not in mask.body(
+        f"StatusCallback=https%3A%2F%2Fhub%2Fhooks%2F{token}%2Fstatus", "application/x-www-form-urlencoded"
+    )
     assert token not in mask.body(json.dumps({"CallBackURL": f"https://hub/hooks/{token}/c"}))
 
 

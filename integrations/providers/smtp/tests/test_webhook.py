@@ -206,3 +206,19 @@ def test_the_answer_is_plain() -> None:
     ack = HOOK.ack(asked(b"x"))
     assert (ack.status, ack.body) == (200, b"")
     assert set(HOOK.config_purposes) == HOOK.purposes == {"bounce"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"From: a@example.net\r\n\r\n" + b"\n" * 300_000,
+        b"From: a@example.net\r\n" + b"Content-Type: multipart/mixed; boundary=a\r\n\r\n--a\r\n" * 30,
+        b'Content-Type: multipart/report; a="' + b";" * 9_000 + b'"\r\n\r\n',
+        b"From: a@example.net\r\n\r\n--a\r\nX: " + b"x" * 9_000,
+    ],
+    ids=["many lines", "many containers", "long header", "long header of a part"],
+)
+def test_what_no_mail_server_writes_is_refused_before_it_is_parsed(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("integrations.providers.smtp.webhook.parse_mail", lambda _body: pytest.fail("it was parsed"))
+    with pytest.raises(MalformedWebhook, match="no report is that large"):
+        HOOK.verify(asked(body), config(), by_token=True)

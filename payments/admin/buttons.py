@@ -9,14 +9,15 @@ from django.http import HttpRequest
 
 from integrations.adminbase.base import Button, TenantScopedAdmin
 from integrations.adminbase.render import money
-from integrations.contracts.errors import ProviderError
+from integrations.contracts.errors import Conflict, ProviderError
 from integrations.contracts.payment_features import GatewayOperation
 from integrations.secrets import SecretUnreadable
 from payments import services
-from payments.admin.forms import AllocateForm, CaptureForm, DecideForm, RefundForm, SendReceiptForm
+from payments.admin.forms import AllocateForm, CaptureForm, DecideForm, DecideOperationForm, RefundForm, SendReceiptForm
 from payments.gateway import payment_features
 from payments.models import DeliveryState, Operation, OperationKind, OperationStatus, Payment, Status
 from payments.services.cancel import unsent_request
+from payments.services.operations import doubtful_operation, resolve_operation
 from payments.transitions import is_held, is_open
 
 _WAITS = (Status.REQUIRES_ACTION, Status.PROCESSING)
@@ -40,6 +41,7 @@ class PaymentButtons(TenantScopedAdmin):
         Button("allocate", "Allocate", "assignment_turned_in", "primary", form=AllocateForm),
         Button("receipt", "Send receipt", "forward_to_inbox", form=SendReceiptForm),
         Button("decide", "Decide by hand", "gavel", form=DecideForm),
+        Button("decide_operation", "Decide capture or refund", "gavel", "primary", form=DecideOperationForm),
     )
 
     def offers(self, request: HttpRequest, obj: Payment, button: Button) -> bool:
@@ -60,6 +62,8 @@ class PaymentButtons(TenantScopedAdmin):
                 return not obj.allocated and obj.status == Status.SUCCEEDED
             case "receipt":
                 return services.has_receipt(obj)
+            case "decide_operation":
+                return doubtful_operation(obj) is not None
             case _:
                 return obj.status in _TO_DECIDE
 
@@ -123,6 +127,20 @@ class PaymentButtons(TenantScopedAdmin):
             actor=_actor(request),
         )
         return f"Decided: the payment is {_shown(found)}."
+
+    def press_decide_operation(self, request: HttpRequest, obj: Payment, data: dict[str, Any]) -> str:
+        waiting = doubtful_operation(obj)
+        if waiting is None:
+            raise Conflict("No capture or refund waits for a decision any more.")
+        found = resolve_operation(
+            tenant=obj.tenant,
+            operation_id=waiting.pk,
+            happened=data["happened"] == "yes",
+            note=data["note"],
+            actor=_actor(request),
+        )
+        _level, outcome = _outcome(found)
+        return f"Decided: the {found.kind} of {money(found.amount, obj.currency)} {outcome}."
 
     def _tell(self, request: HttpRequest, payment: Payment, what: str, known: set[str], *kinds: OperationKind) -> None:
         """Say what became of each operation that was not there before; a refund may be several."""

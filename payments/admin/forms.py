@@ -90,3 +90,20 @@ class DecideForm(forms.Form):
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
         help_text="It goes into the payment's ledger with your name.",
     )
+
+
+class DecideOperationForm(forms.Form):
+    """What a person found about the oldest capture or refund that nobody could decide."""
+
+    happened = forms.ChoiceField(
+        choices=[("yes", "It was done, with the amount that was asked for"), ("no", "It was not done")],
+        label="What the provider's statement says",
+        widget=UnfoldAdminRadioSelectWidget(),
+        help_text="About the oldest operation below that needs review. What was not done may be asked for again.",
+    )
+    note = forms.CharField(
+        max_length=250,
+        label="On what grounds",
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 3}),
+        help_text="It goes into the payment's ledger with your name.",
+    )

@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from integrations.contracts.errors import Conflict, ProviderUnavailable, UnsupportedOperation
+from integrations.contracts.errors import Conflict, InvalidRequest, ProviderUnavailable, UnsupportedOperation
+from integrations.contracts.ids import new_id, new_token
 from integrations.contracts.payment import PaymentResult, PaymentState
-from integrations.models import Attempt, Config, QueueItem, Tenant
+from integrations.models import Alert, Attempt, Config, QueueItem, Tenant
 from integrations.runtime.queue import cancel_item, enqueue
 from payments.gateway import payment_query
 from payments.jobs.asking import ConfirmJob, PollJob
 from payments.models import LedgerEntry, Operation, Payment
 from payments.services import allocate_payment, resolve_payment
+from payments.services.operations import doubtful_operation, resolve_operation
 from tests.factories import MovableClock, make_config
 from tests.payments.conftest import Ask
 
@@ -102,3 +104,51 @@ def test_a_person_can_not_book_other_money_than_there_is(ask: Ask, tenant: Tenan
     assert (state(payment), payment.amount_captured, payment.receipt_number) == (status, 0, "")
     resolve_payment(tenant=tenant, payment_id=payment.pk, paid=False, receipt="", note="statement", actor="clerk")
     assert state(payment) == "failed"
+
+
+def doubtful(payment: Payment, kind: str, amount: int) -> Operation:
+    """An operation that the gateway could not tell of, with its alert."""
+    operation = Operation(
+        id=new_id("re" if kind == "refund" else "op"), tenant=payment.tenant, payment=payment, kind=kind, status="needs_review",
+        amount=amount, idempotency_key=new_token(), hook_token=new_token(), created=payment.created, updated=payment.created,
+    )  # fmt: skip
+    operation.save(force_insert=True)
+    Alert.objects.create(tenant=payment.tenant, kind=f"{kind}_needs_review", subject=operation.pk, message="look")
+    return operation
+
+
+def decide(operation: Operation, happened: bool, note: str = "as the statement says") -> Operation:
+    return resolve_operation(tenant=operation.tenant, operation_id=operation.pk, happened=happened, note=note, actor="clerk")
+
+
+@pytest.mark.parametrize(("happened", "refunded", "status"), [(True, 50_000, "succeeded"), (False, 0, "failed")])
+def test_a_person_decides_a_refund(ask: Ask, happened: bool, refunded: int, status: str) -> None:
+    payment = ask("succeeded", operation="succeeded", amount_authorized=150_000, amount_captured=150_000, receipt="R1")
+    refund = doubtful(payment, "refund", 50_000)
+    assert doubtful_operation(payment) == refund
+    assert decide(refund, happened).status == status
+    payment.refresh_from_db()
+    assert (payment.amount_captured, payment.amount_refunded) == (150_000, refunded)
+    assert "decided by a person: as the statement says" in LedgerEntry.objects.filter(payment=payment).last().reason
+    assert not Alert.objects.filter(kind="refund_needs_review", resolved_at=None).exists()
+    assert doubtful_operation(payment) is None
+    with pytest.raises(Conflict):
+        decide(refund, not happened)
+
+
+@pytest.mark.parametrize(("happened", "captured", "status"), [(True, 50_000, "partially_captured"), (False, 0, "authorized")])
+def test_a_person_decides_a_capture(ask: Ask, happened: bool, captured: int, status: str) -> None:
+    payment = ask("authorized", operation="succeeded", capture="manual", amount_authorized=150_000)
+    capture = doubtful(payment, "capture", 50_000)
+    Operation.objects.filter(pk=capture.pk).update(final=False)
+    assert decide(capture, happened).status == ("succeeded" if happened else "failed")
+    payment.refresh_from_db()
+    assert (payment.status, payment.amount_captured, payment.amount_capturable) == (status, captured, 150_000 - captured)
+
+
+def test_a_decision_has_its_grounds(ask: Ask) -> None:
+    refund = doubtful(ask("succeeded", operation="succeeded", amount_authorized=150_000, amount_captured=150_000), "refund", 1)
+    with pytest.raises(InvalidRequest):
+        decide(refund, True, " ")
+    refund.refresh_from_db()
+    assert refund.status == "needs_review"

@@ -74,6 +74,8 @@ class SchoolFee:
                 continue
             slug = config["provider"]
             urls = self.hub.json("GET", f"/api/v1/integrations/setup/{slug}")["urls"]
+            if "dlr" not in urls:
+                continue  # told with each message where to report
             account = config["values"]["username"]
             wanted = {"dlr_url": urls["dlr"]["url"]}
             self.simulator.send("PUT", f"/control/{slug}/accounts/{account}", body=wanted)

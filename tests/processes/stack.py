@@ -127,6 +127,8 @@ class Stack:
         self.control("PUT", f"sink/{SINK}", json={"secret": created["secret"], "status": 200})
         for config in self.call("GET", "/api/v1/integrations/configs", params={"category": "sms"}).json()["results"]:
             urls = self.call("GET", f"/api/v1/integrations/setup/{config['provider']}").json()["urls"]
+            if "dlr" not in urls:
+                continue  # told with each message where to report
             path = f"{config['provider']}/accounts/{config['values']['username']}"
             self.control("PUT", path, json={"dlr_url": urls["dlr"]["url"]})
 

@@ -106,11 +106,12 @@ class ReceiptTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageMoved:
-    """A recipient's text reached `state` (a `MessageState`), whichever it is. Never leaves the house; what does is the
+    """A recipient's message reached `state` (a `MessageState`), whichever it is. Never leaves the house; what does is the
     `DomainEvent` of the ends. `reference_*` name what the message is about."""
 
     tenant_id: int
     message_id: str
+    recipient_id: int
     state: str
     detail: str
     reference_type: str

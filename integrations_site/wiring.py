@@ -6,6 +6,7 @@ Handlers run in the emitter's transaction, in the order written here; none of th
 from __future__ import annotations
 
 from integrations.contracts.inbound import (
+    MessageReceived,
     MessageReported,
     MoneyReceived,
     PaymentReported,
@@ -39,16 +40,21 @@ def connect() -> None:
     subscribe(RefundReported, payments.on_refund_reported)
     subscribe(ReceiptReported, payments.on_receipt_reported)
     subscribe(MessageReported, messaging.on_message_reported)
+    subscribe(MessageReceived, messaging.on_message_received)
     respond(ValidationAsked, payments.answer_validation)
 
     # What features say happened: to the tenant's own systems, and to the payer.
     subscribe(DomainEvent, outbound.on_domain_event)
     subscribe(DomainEvent, messaging.on_payment_completed)
+    subscribe(DomainEvent, messaging.on_domain_event)
     subscribe(DomainEvent, payment_receipts.on_payment_event)
 
     # Receipts by SMS: asked for by payments, sent by messaging, followed by payments.
     respond(ReceiptAsked, messaging.answer_receipt)
     subscribe(MessageMoved, payment_receipts.on_message_moved)
+
+    # A message whose first way failed goes on by another.
+    subscribe(MessageMoved, messaging.on_message_moved)
 
     # What each knows of an object.
     respond(TimelineAsked, ledger.timeline_entries)

@@ -150,7 +150,7 @@ class MessageListView(StaffGenericAPIView):
     @extend_schema(responses=MessageSerializer(many=True))
     def get(self, request: Request) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response([selectors.message_data(message) for message in page or []])
+        return self.get_paginated_response(selectors.messages_data(page or []))
 
 
 class MessageDetailView(StaffAPIView):

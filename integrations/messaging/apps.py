@@ -8,9 +8,12 @@ class MessagingConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from integrations.messaging.finding import SmsFindJob
-        from integrations.messaging.jobs import SmsSendJob
+        from integrations.messaging.finding import FINDERS, FindJob
+        from integrations.messaging.jobs.sending import SendJob
+        from integrations.messaging.models import Channel
         from integrations.runtime import jobs
 
-        jobs.register(SmsSendJob())
-        jobs.register(SmsFindJob())
+        for channel in Channel:
+            jobs.register(SendJob(channel))
+        for name in FINDERS:
+            jobs.register(FindJob(Channel(name)))

@@ -6,11 +6,15 @@ from datetime import datetime, timedelta
 
 from integrations.contracts import clock
 from integrations.contracts.capabilities import Capability
+from integrations.contracts.email import EmailAdapter
 from integrations.contracts.errors import NotConfigured, OutcomeUnknown, ProviderError, UnsupportedOperation
 from integrations.contracts.messaging import MessageState, RecipientResult, SendQuery, Target
 from integrations.contracts.sms import SmsAdapter
+from integrations.contracts.whatsapp import WhatsAppAdapter
 from integrations.messaging import reports
-from integrations.messaging.models import Recipient
+from integrations.messaging.calls import message_id_of
+from integrations.messaging.composing import fill
+from integrations.messaging.models import Channel, Message, Recipient
 from integrations.messaging.transitions import advance, note
 from integrations.models import Alert, Attempt, QueueItem, QueueState
 from integrations.registry import UnknownProvider, get_provider
@@ -22,23 +26,34 @@ WAITS = (60, 300, 900, 3600, 21600)
 """Seconds after the lost answer at which the provider is asked."""
 CONCLUSIVE = timedelta(minutes=10)
 """How long after the call "no such text" may still mean "not yet"."""
-KIND = "sms.find"
+FINDERS: dict[str, type[SmsAdapter] | type[EmailAdapter] | type[WhatsAppAdapter]] = {
+    Channel.SMS: SmsAdapter,
+    Channel.EMAIL: EmailAdapter,
+    Channel.WHATSAPP: WhatsAppAdapter,
+}
+"""The channels whose providers may be asked, and the class that says "can't be asked"."""
 
 
-def can_be_found(provider: str) -> bool:
-    """Tell whether the provider of a message can be asked about a text that it gave no id for."""
+def find_kind(channel: str) -> str:
+    """Return the kind of the queue's job that asks about a message of a channel."""
+    return f"{channel}.find"
+
+
+def can_be_found(message: Message) -> bool:
+    """Tell whether the provider of a message can be asked about one that it gave no id for."""
+    base = FINDERS.get(message.channel)
     try:
-        adapter = get_provider(provider).adapter_class(Capability.SMS)
+        adapter = get_provider(message.provider).adapter_class(Capability(message.channel))
     except (UnknownProvider, KeyError):
         return False
-    return issubclass(adapter, SmsAdapter) and adapter.find is not SmsAdapter.find
+    return base is not None and issubclass(adapter, base) and adapter.find is not base.find
 
 
 def schedule_finding(recipient: Recipient, *, sent_at: datetime, number: int = 0) -> None:
     """Queue the question about a recipient whose outcome is unknown, in the caller's transaction."""
     enqueue(
         tenant_id=recipient.tenant_id,
-        kind=KIND,
+        kind=find_kind(recipient.message.channel),
         payload={"recipient": recipient.pk, "sent_at": sent_at.isoformat(), "number": number},
         reference=("message", recipient.message_id),
         key=f"{recipient.pk}:{number}",
@@ -53,11 +68,13 @@ def sent_at(item: QueueItem) -> datetime:
     return begun or clock.now()
 
 
-class SmsFindJob(ProviderJob):
-    """Asks about one text. What the provider never got has failed; what it can't say in the end is for a person."""
+class FindJob(ProviderJob):
+    """Asks about one recipient. What the provider never got has failed; what it can't say in the end is for a person."""
 
-    kind = KIND
     max_attempts = 3
+
+    def __init__(self, channel: Channel) -> None:
+        self.kind = find_kind(channel)
 
     def prepare(self, item: QueueItem) -> Call | None:
         recipient = Recipient.unscoped.select_related("message").get(pk=item.payload["recipient"])
@@ -65,14 +82,14 @@ class SmsFindJob(ProviderJob):
             return None
         message = recipient.message
         query = SendQuery(
-            message_id=message.pk,
+            message_id=message_id_of(message, recipient.envelope) if message.channel == Channel.EMAIL else message.pk,
             target=Target(recipient.address, ref=reports.note_of(recipient)),
             provider_ref=recipient.provider_ref,
             sent_at=self._sent_at(item),
-            text=message.body,
+            text=fill(message, recipient).body,
         )
         return Call(
-            Capability.SMS,
+            Capability(message.channel),
             "find",
             (query,),
             config_id=message.config_id,
@@ -152,7 +169,7 @@ class SmsFindJob(ProviderJob):
                 tenant_id=item.tenant_id,
                 kind="needs_review",
                 subject=f"{item.kind} #{item.pk}",
-                message=f"A text was sent and no answer came; {why}: a person must look.",
+                message=f"It was sent and no answer came; {why}: a person must look.",
                 level=Alert.Level.CRITICAL.value,
             )
 
@@ -160,7 +177,7 @@ class SmsFindJob(ProviderJob):
     def _locked(item: QueueItem) -> Recipient | None:
         """Return the recipient, locked as reports lock him, where his outcome is still unknown."""
         mine = Recipient.unscoped.filter(pk=item.payload["recipient"])
-        reports.lock_numbers(item.tenant_id, mine.values_list("address", flat=True))
+        reports.lock_addresses(item.tenant_id, mine.values_list("address", flat=True))
         found: Recipient | None = (
             mine.filter(state=MessageState.UNKNOWN).select_for_update(of=("self",)).select_related("message").first()
         )
@@ -169,7 +186,9 @@ class SmsFindJob(ProviderJob):
     @staticmethod
     def _is_anothers(recipient: Recipient, provider_ref: str) -> bool:
         same = Recipient.unscoped.filter(tenant_id=recipient.tenant_id, provider_ref=provider_ref)
-        return same.filter(message__provider=recipient.message.provider).exclude(pk=recipient.pk).exists()
+        same = same.filter(message__provider=recipient.message.provider)
+        # The recipients of one letter share its id at some providers.
+        return same.exclude(message=recipient.message, envelope=recipient.envelope).exists()
 
     @staticmethod
     def _sent_at(item: QueueItem) -> datetime:

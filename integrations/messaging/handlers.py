@@ -3,14 +3,29 @@ and inside the tenant's scope."""
 
 from __future__ import annotations
 
-from integrations.contracts.inbound import MessageReported
-from integrations.events import DomainEvent, ReceiptAsked, ReceiptTaken
-from integrations.messaging import receipts, reports
+from integrations.contracts.inbound import MessageReceived, MessageReported
+from integrations.events import DomainEvent, MessageMoved, ReceiptAsked, ReceiptTaken
+from integrations.messaging import fallback, inbound, notices, receipts, reports
 
 
 def on_message_reported(event: MessageReported) -> None:
     """A provider's delivery report: see `reports.receive`."""
     reports.receive(event)
+
+
+def on_message_received(event: MessageReceived) -> None:
+    """Somebody wrote to the tenant: see `inbound.receive`."""
+    inbound.receive(event)
+
+
+def on_message_moved(event: MessageMoved) -> None:
+    """A recipient's state moved: where it failed, another way may be left; see `fallback.moved`."""
+    fallback.moved(event)
+
+
+def on_domain_event(event: DomainEvent) -> None:
+    """Something happened to one of the tenant's objects: tell whom the tenant's rules name; see `notices.notify`."""
+    notices.notify(event)
 
 
 def on_payment_completed(event: DomainEvent) -> None:

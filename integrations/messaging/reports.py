@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection
@@ -16,49 +17,66 @@ from django.db.models import Q, QuerySet
 
 from integrations.contracts import clock
 from integrations.contracts.inbound import MessageReported, Trust
-from integrations.contracts.messaging import MessageState
+from integrations.contracts.messaging import Engagement, MessageState, SuppressReason
 from integrations.events import Unmatched
-from integrations.messaging.models import Channel, Recipient, Suppression, UnmatchedReport
+from integrations.messaging.engagements import engage
+from integrations.messaging.models import Channel, Recipient, UnmatchedReport
+from integrations.messaging.screening import suppress
 from integrations.messaging.transitions import advance, note
 from integrations.models import ExternalReference, QueueItem, QueueState
 from integrations.runtime.alerts import resolve_alert
 
 REPLAY_WINDOW = timedelta(minutes=10)
 ADOPTION_WINDOW = timedelta(hours=24)
-SEND_KIND = "sms.send"
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What of a delivery report is applied. `at` is aware; `trusted`: it came to a path that only the provider knows."""
+    """What of a delivery report is applied. `at` is aware; `trusted`: it came to a path that only the provider knows. `cost`
+    is decimal text in major units of `currency`."""
 
     state: MessageState | None
     status: str
     detail: str
-    suppress: bool
+    suppress: SuppressReason | None
     at: datetime
     trusted: bool
+    engagement: Engagement | None = None
+    cost: str = ""
+    currency: str = ""
 
     def payload(self) -> dict[str, Any]:
         return {
             "state": self.state.value if self.state else None,
             "status": self.status,
             "detail": self.detail,
-            "suppress": self.suppress,
+            "suppress": self.suppress.value if self.suppress else None,
             "at": self.at.isoformat(),
+            "engagement": self.engagement.value if self.engagement else None,
+            "cost": self.cost,
+            "currency": self.currency,
         }
 
     @classmethod
     def of_payload(cls, payload: dict[str, Any]) -> Report:
         """Read what `payload()` wrote; only trusted reports are kept."""
-        state = MessageState(payload["state"]) if payload["state"] else None
-        at = datetime.fromisoformat(payload["at"])
-        return cls(state, payload["status"], payload["detail"], payload["suppress"], at, trusted=True)
+        reason, engagement = payload["suppress"], payload.get("engagement")
+        return cls(
+            MessageState(payload["state"]) if payload["state"] else None,
+            payload["status"],
+            payload["detail"],
+            SuppressReason(reason) if isinstance(reason, str) else None,
+            datetime.fromisoformat(payload["at"]),
+            trusted=True,
+            engagement=Engagement(engagement) if engagement else None,
+            cost=payload.get("cost", ""),
+            currency=payload.get("currency", ""),
+        )
 
 
-def lock_numbers(tenant_id: int, numbers: Iterable[str]) -> None:
-    """Hold these numbers of the tenant until the transaction ends; always taken in the same order, before row locks."""
-    keys = [f"messaging:{tenant_id}:{number}" for number in sorted(set(numbers))]
+def lock_addresses(tenant_id: int, addresses: Iterable[str]) -> None:
+    """Hold these addresses of the tenant until the transaction ends; always taken in the same order, before row locks."""
+    keys = [f"messaging:{tenant_id}:{address}" for address in sorted({each.casefold() for each in addresses})]
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(key, 0)) FROM unnest(%s::text[]) AS key", [keys])
 
@@ -70,14 +88,17 @@ def receive(event: MessageReported) -> None:
     An untrusted report (fixed path, unsigned) needs a message id that only the provider and the tenant know; it moves the
     state, but suppresses no number, is adopted by nobody, and raises `events.Unmatched` where it does not fit.
     """
-    lock_numbers(event.tenant_id, [event.address])
+    lock_addresses(event.tenant_id, [event.address])
     report = Report(
         state=event.state,
         status=event.provider_status,
         detail=event.detail,
-        suppress=event.suppress is not None,
+        suppress=event.suppress,
         at=event.occurred_at or clock.now(),
         trusted=event.trust is not Trust.HINT,
+        engagement=event.engagement,
+        cost="" if event.cost is None else f"{event.cost:f}",
+        currency=event.currency,
     )
     # The note is ours and comes first: ids and addresses in a report may be whatever its sender wrote there.
     recipient = _noted(event) or (_known(event) if event.provider_ref and not _contradicted(event) else None)
@@ -99,10 +120,24 @@ def receive(event: MessageReported) -> None:
 
 
 def apply(recipient: Recipient, report: Report) -> None:
-    """Move the (locked) recipient on as the report says, and suppress its number where a trusted report asks for it."""
+    """Move the (locked) recipient on as the report says, and suppress its address where a trusted report asks for it."""
     source = "report" if report.trusted else "hint"
     if report.suppress and report.trusted:
-        suppress(tenant_id=recipient.tenant_id, number=recipient.address, reason=report.detail, source="report")
+        suppress(
+            tenant_id=recipient.tenant_id,
+            channel=recipient.message.channel,
+            address=recipient.address,
+            reason=report.suppress,
+            detail=report.detail,
+            source=recipient.message.provider,
+        )
+    if report.cost and report.trusted:
+        recipient.cost, recipient.currency = Decimal(report.cost), report.currency
+        recipient.save(update_fields=["cost", "currency"])
+    if report.engagement is not None and report.trusted:
+        engage(recipient, report.engagement, at=report.at, detail=report.detail, source=source)
+    if report.state is None and report.engagement is not None:
+        return
     if report.state is None:
         note(recipient, at=report.at, source=source, detail=f"unknown status {report.status}")
         return
@@ -160,14 +195,6 @@ def take_reference(recipient: Recipient, provider_ref: str) -> None:
     )
 
 
-def suppress(*, tenant_id: int, number: str, reason: str, source: str) -> None:
-    """Put a number on the tenant's list; the first reason stays."""
-    row = Suppression(
-        tenant_id=tenant_id, channel=Channel.SMS, address=number, reason=reason[:200] or "refused by the network", source=source
-    )
-    Suppression.unscoped.bulk_create([row], ignore_conflicts=True)
-
-
 def note_of(recipient: Recipient) -> str:
     """Return the note that goes along to providers that echo one: their reports then find the recipient whatever happened to
     the answer that told us their id."""
@@ -179,10 +206,14 @@ def _noted(event: MessageReported) -> Recipient | None:
     number = event.ref.removeprefix("r")
     if event.trust is Trust.HINT or not event.ref.startswith("r") or not number.isdecimal() or len(number) > 18:
         return None
-    rows = Recipient.unscoped.filter(tenant_id=event.tenant_id, pk=int(number), address=event.address)
+    rows = Recipient.unscoped.filter(tenant_id=event.tenant_id, pk=int(number))
     rows = rows.filter(_of_account("message__", event.provider, event.config_id))
     found: Recipient | None = rows.select_for_update(of=("self",)).select_related("message").first()
-    if found is None or found.provider_ref not in ("", event.provider_ref):
+    if found is None:
+        return None
+    if found.message.channel == Channel.EMAIL:
+        return found  # a bounce comes from wherever the mail was forwarded to, and names what it likes: only the note is proof
+    if found.address != event.address or found.provider_ref not in ("", event.provider_ref):
         return None
     if not found.provider_ref and event.provider_ref:
         take_reference(found, event.provider_ref)
@@ -199,7 +230,7 @@ def _known(event: MessageReported) -> Recipient | None:
     rows = Recipient.unscoped.filter(
         tenant_id=event.tenant_id,
         provider_ref=event.provider_ref,
-        address=event.address,
+        address__iexact=event.address,
         message__provider=event.provider,
     )
     if event.config_id is not None:
@@ -270,7 +301,7 @@ def open_items_of(recipient: Recipient) -> QuerySet[QueueItem]:
     being settled by somebody who knows more."""
     found: QuerySet[QueueItem] = QueueItem.unscoped.filter(
         tenant_id=recipient.tenant_id,
-        kind=SEND_KIND,
+        kind=f"{recipient.message.channel}.send",
         reference_type="message",
         reference_id=recipient.message_id,
         state__in=[QueueState.NEEDS_REVIEW, QueueState.UNKNOWN],

@@ -14,7 +14,7 @@ from integrations.messaging.models import Channel, Message, Recipient
 from integrations.messaging.services import MAX_LENGTH, MAX_RECIPIENTS
 from integrations.tenancy.serializers import StrictSerializer
 
-OVERALL = [*(state.value for state in MessageState), "partial"]
+OVERALL = [*(state.value for state in MessageState), "partial", "preparing", "paused"]
 
 
 @extend_schema_field(
@@ -113,6 +113,8 @@ class MessageEventSerializer(serializers.Serializer[Any]):
 
 class MessageRecipientSerializer(serializers.Serializer[Any]):
     to = serializers.CharField()
+    name = serializers.CharField(allow_blank=True)
+    role = serializers.CharField(allow_blank=True, help_text="to, cc or bcc of an e-mail; else empty.")
     status = serializers.ChoiceField(choices=[state.value for state in MessageState])
     provider_ref = serializers.CharField(allow_blank=True)
     provider_status = serializers.CharField(allow_blank=True)
@@ -120,6 +122,8 @@ class MessageRecipientSerializer(serializers.Serializer[Any]):
     cost = CostSerializer(allow_null=True)
     sent_at = serializers.DateTimeField(allow_null=True)
     delivered_at = serializers.DateTimeField(allow_null=True)
+    opened_at = serializers.DateTimeField(allow_null=True)
+    clicked_at = serializers.DateTimeField(allow_null=True)
 
 
 class MessageSerializer(serializers.Serializer[Any]):
@@ -128,16 +132,25 @@ class MessageSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=OVERALL)
     provider = serializers.CharField()
     sender = serializers.CharField(allow_blank=True)
-    message = serializers.CharField()
-    segments = serializers.IntegerField()
-    encoding = serializers.ChoiceField(choices=["GSM-7", "UCS-2"])
+    subject = serializers.CharField(allow_blank=True)
+    message = serializers.CharField(allow_blank=True)
+    segments = serializers.IntegerField(help_text="Parts of a text message; 0 on other channels.")
+    encoding = serializers.ChoiceField(choices=["GSM-7", "UCS-2", ""])
     category = serializers.CharField(allow_blank=True)
     template = serializers.CharField(allow_blank=True, help_text="The template that the text was made from.")
     reference = MessageReferenceSerializer(allow_null=True)
     send_at = serializers.DateTimeField(allow_null=True)
+    expires_at = serializers.DateTimeField(allow_null=True)
+    paused_at = serializers.DateTimeField(allow_null=True)
+    cancelled_at = serializers.DateTimeField(allow_null=True)
+    continues = serializers.CharField(allow_null=True, help_text="The message that this one was sent in place of, or again.")
     created = serializers.DateTimeField()
     created_by = serializers.CharField(allow_blank=True)
-    recipients = MessageRecipientSerializer(many=True)
+    expected = serializers.IntegerField(help_text="Recipients asked for; more than `counts` while a list is being read.")
+    counts = serializers.DictField(child=serializers.IntegerField(), help_text="How many recipients are in which state.")
+    recipients = MessageRecipientSerializer(
+        many=True, help_text="The first 100 (in lists 20); all are at messages/{id}/recipients."
+    )
 
 
 class RecipientStorySerializer(MessageRecipientSerializer):
@@ -171,4 +184,4 @@ class MessageFilter(django_filters.FilterSet):
     def filter_to(self, rows: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
         # An unescaped `+` in a query string arrives as a space.
         number = f"+{value.strip().lstrip('+')}"
-        return rows.filter(Exists(Recipient.objects.filter(message_id=OuterRef("pk"), address=number)))
+        return rows.filter(Exists(Recipient.objects.filter(message_id=OuterRef("pk"), address__in=[number, value.strip()])))

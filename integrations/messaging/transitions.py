@@ -73,6 +73,7 @@ def advance(
         MessageMoved(
             tenant_id=recipient.tenant_id,
             message_id=recipient.message_id,
+            recipient_id=recipient.pk,
             state=state.value,
             detail=detail,
             reference_type=recipient.message.reference_type,

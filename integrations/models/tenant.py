@@ -54,11 +54,19 @@ class Role(models.TextChoices):
     AUDITOR = "auditor", "Auditor"
 
 
+def office_channels() -> list[str]:
+    """Return the channels that new members may send on: those that an office uses by hand."""
+    return ["sms", "email"]
+
+
 class Membership(TenantOwned):
-    """A user's role in a tenant; one row for each pair."""
+    """A user's role in a tenant; one row for each pair. `channels` are those that staff may send on; an admin may use all."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.STAFF)
+    channels = models.JSONField(
+        default=office_channels, blank=True, help_text="Channels on which staff may send: sms, email, push, whatsapp."
+    )
     is_active = models.BooleanField(default=True)
     created = models.DateTimeField(auto_now_add=True)
 

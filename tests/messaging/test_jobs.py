@@ -12,7 +12,7 @@ from django_scopes import scope, scopes_disabled
 from integrations.contracts import clock
 from integrations.contracts.errors import Conflict
 from integrations.events import DomainEvent
-from integrations.messaging.jobs import RETRY_WAITS
+from integrations.messaging.jobs.sending import RETRY_WAITS
 from integrations.messaging.models import MessageEvent, Recipient, Suppression
 from integrations.messaging.services import get_balance, send_sms
 from integrations.models import Alert, Attempt, CallLog, ExternalReference, QueueItem, QueueState
@@ -70,7 +70,7 @@ def test_refused_numbers_fail_and_the_others_go_out(school: Account, run_due: Ru
     assert (invalid.state, invalid.provider_status, invalid.detail) == ("failed", "403", "not a valid phone number")
     assert (opted_out.state, opted_out.provider_status, opted_out.provider_ref) == ("failed", "406", "")
     assert fine.state == "sent"
-    assert [(s.address, s.reason) for s in Suppression.objects.all()] == [("+254711000406", "the recipient has opted out")]
+    assert [(s.address, s.reason) for s in Suppression.objects.all()] == [("+254711000406", "opt_out")]
     assert [(event.type, event.object["to"]) for event in emitted] == [
         ("message.failed", "+254711000403"),
         ("message.failed", "+254711000406"),

@@ -19,8 +19,8 @@ from integrations.contracts.messaging import MessageState, RecipientResult, Send
 from integrations.events import DomainEvent, Unmatched
 from integrations.messaging import reports
 from integrations.messaging.handlers import on_message_reported
-from integrations.messaging.jobs import SmsSendJob
-from integrations.messaging.models import MessageEvent, Recipient, Suppression, UnmatchedReport
+from integrations.messaging.jobs.sending import SendJob
+from integrations.messaging.models import Channel, MessageEvent, Recipient, Suppression, UnmatchedReport
 from integrations.messaging.services import send_sms
 from integrations.models import Alert, QueueItem, QueueState, Tenant
 from integrations.registry import get_provider, sync_rows
@@ -128,7 +128,7 @@ def test_a_number_that_is_gone_is_suppressed(school: Account, studio: Account, s
     event = report(school, sent.provider_ref, NUMBER, "Failed", detail="UserDoesNotExist", suppress=SuppressReason.INVALID)
     on_message_reported(event)
     on_message_reported(event)
-    assert [(s.tenant_id, s.address, s.reason) for s in Suppression.unscoped.all()] == [
+    assert [(s.tenant_id, s.address, s.detail) for s in Suppression.unscoped.all()] == [
         (school.tenant.pk, NUMBER, "UserDoesNotExist")
     ]
 
@@ -176,7 +176,7 @@ def accept(item: QueueItem, *refs: str) -> None:
     numbers = Recipient.objects.filter(pk__in=item.payload["recipients"]).order_by("id").values_list("address", flat=True)
     results = [RecipientResult(n, MessageState.SENT, ref, "101") for n, ref in zip(numbers, refs, strict=True)]
     with transaction.atomic():
-        SmsSendJob().succeeded(item, SendResult(tuple(results)))
+        SendJob(Channel.SMS).succeeded(item, SendResult(tuple(results)))
 
 
 def test_a_report_that_overtook_our_commit_is_applied_with_it(school: Account, emitted: list[DomainEvent]) -> None:

@@ -1,4 +1,4 @@
-"""Messages and what became of them; suppressed addresses; delivery reports that nobody could place."""
+"""Messages and what became of them; templates; delivery reports that nobody could place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from integrations.adminbase.base import TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
 from integrations.adminbase.render import badge, block, moment, pretty_json, reference, table, when
 from integrations.contracts import clock
-from integrations.messaging.models import Message, MessageEvent, MessageTemplate, Recipient, Suppression, UnmatchedReport
+from integrations.messaging.models import Message, MessageEvent, MessageTemplate, Recipient, UnmatchedReport
 from integrations.messaging.selectors import overall_status
 from integrations.models import Role
 
@@ -68,7 +68,7 @@ class MessageAdmin(TenantScopedAdmin):
 
     @display(description="Status")
     def status(self, obj: Message) -> SafeString:
-        return badge(overall_status(each.state for each in self._states(obj)))
+        return badge(overall_status(obj, {each.state for each in self._states(obj)}))
 
     @display(description="To")
     def recipient_count(self, obj: Message) -> str:
@@ -128,25 +128,6 @@ class MessageTemplateAdmin(TenantScopedAdmin):
 
     def save_model(self, request: HttpRequest, obj: MessageTemplate, form: Any, change: bool) -> None:
         obj.updated, obj.updated_by = clock.now(), f"user {request.user.get_username()}"[:150]
-        super().save_model(request, obj, form, change)
-
-
-@admin.register(Suppression)
-class SuppressionAdmin(TenantScopedAdmin):
-    """Addresses that are not written to any more; an admin may add one, and take one off when its owner agrees again."""
-
-    can_add = can_delete = True
-    list_display = ("address", "channel", "reason", "source", CREATED)
-    list_filter = (("channel", ChoicesDropdownFilter),)
-    search_fields = ("address", "reason")
-    readonly_fields = ("source", "created")
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        own = ("channel", "address", "reason")
-        return (*own, "source", "created") if obj is not None else ("tenant", *own)
-
-    def save_model(self, request: HttpRequest, obj: Suppression, form: Any, change: bool) -> None:
-        obj.source = f"admin {request.user.get_username()}"[:50]
         super().save_model(request, obj, form, change)
 
 

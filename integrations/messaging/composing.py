@@ -1,0 +1,97 @@
+"""What one recipient gets of a message, and which recipients go into one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from integrations.contracts.adapter import ConfigView
+from integrations.contracts.capabilities import Capability
+from integrations.contracts.email import EmailAdapter
+from integrations.messaging.models import Channel, Message, Recipient
+from integrations.messaging.templating import render
+from integrations.messaging.unsubscribing import unsubscribe_url
+from integrations.registry import get_provider
+
+LARGEST_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The words of a message as one recipient gets them."""
+
+    subject: str
+    body: str
+    html: str
+
+
+def fill(message: Message, recipient: Recipient) -> Filled:
+    """Return the recipient's own words; raise `templating.MissingVariables` where a personal message lacks one for him."""
+    if not message.personal:
+        return Filled(message.subject, message.body, message.html)
+    data = values_of(message, recipient)
+    return Filled(render(message.subject, data), render(message.body, data), render(message.html, data, html=True))
+
+
+def values_of(message: Message, recipient: Recipient) -> dict[str, Any]:
+    """Return what fills in a personal message: the message's values, over them the recipient's, beside them his name."""
+    own = {"unsubscribe_url": unsubscribe_url(recipient)} if message.channel == Channel.EMAIL and recipient.pk else {}
+    named = {"name": recipient.name} if recipient.name else {}
+    return {**own, **message.data, **named, **recipient.data}
+
+
+def batches(message: Message, recipients: Sequence[Recipient], view: ConfigView) -> Iterator[list[Recipient]]:
+    """Divide recipients into those of one call each: as many as the account takes, and no more than get the same words."""
+    largest = batch_size(view, message.channel)
+    if message.channel == Channel.EMAIL:
+        yield from _letters(recipients, largest, _recipient_limit(view))
+    elif message.channel == Channel.SMS and largest > 1:
+        for _text, same in _by_text(message, recipients):
+            yield from _chunks(same, largest)
+    else:
+        yield from ([each] for each in recipients)
+
+
+def batch_size(view: ConfigView, channel: str) -> int:
+    """Return the most recipients (of e-mail: letters) of one call: the config's `batch_size` where the provider declares one,
+    else the adapter's; 1 for channels that are called for each recipient."""
+    adapter = get_provider(view.provider).adapter_class(Capability(channel))
+    return min(LARGEST_BATCH, int(view.get("batch_size") or getattr(adapter, "batch_size", 1)))
+
+
+def _recipient_limit(view: ConfigView) -> int:
+    adapter = get_provider(view.provider).adapter_class(Capability.EMAIL)
+    return adapter.recipient_limit if issubclass(adapter, EmailAdapter) else 1
+
+
+def _by_text(message: Message, recipients: Sequence[Recipient]) -> Iterable[tuple[str, list[Recipient]]]:
+    if not message.personal:
+        return [(message.body, list(recipients))]
+    groups: dict[str, list[Recipient]] = {}
+    for each in recipients:
+        groups.setdefault(fill(message, each).body, []).append(each)
+    return groups.items()
+
+
+def _letters(recipients: Sequence[Recipient], largest: int, limit: int) -> Iterator[list[Recipient]]:
+    """Keep each letter's recipients together; a call has at most `largest` letters and `limit` recipients."""
+    call: list[Recipient] = []
+    letters = 0
+    for _number, group in groupby(
+        sorted(recipients, key=lambda each: (each.envelope, each.pk)), key=lambda each: each.envelope
+    ):
+        letter = list(group)
+        if call and (letters == largest or len(call) + len(letter) > limit):
+            yield call
+            call, letters = [], 0
+        call += letter
+        letters += 1
+    if call:
+        yield call
+
+
+def _chunks(recipients: Sequence[Recipient], size: int) -> Iterator[list[Recipient]]:
+    for start in range(0, len(recipients), size):
+        yield list(recipients[start : start + size])

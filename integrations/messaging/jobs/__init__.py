@@ -1,0 +1,1 @@
+"""What the queue does for messaging, one module a kind of work."""

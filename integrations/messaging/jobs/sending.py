@@ -1,0 +1,240 @@
+"""The queue's jobs that send: one item is one call for some of a message's recipients. What differs from channel to channel
+is only how the call is written (`calls.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from django.db import transaction
+
+from integrations.contracts import clock
+from integrations.contracts.capabilities import Capability
+from integrations.contracts.errors import OutcomeUnknown, ProviderError, Throttled
+from integrations.contracts.messaging import MessageState, RecipientResult, SendResult, SuppressReason
+from integrations.messaging import devices, fallback, quiet, reports, spending
+from integrations.messaging.calls import build_call
+from integrations.messaging.categories import category_of
+from integrations.messaging.finding import can_be_found, schedule_finding, sent_at
+from integrations.messaging.models import Channel, Message, Recipient
+from integrations.messaging.screening import screen, suppress
+from integrations.messaging.sending import enqueue_send, send_kind, sender_rate
+from integrations.messaging.transitions import advance, note, revive
+from integrations.models import AttemptState, QueueItem, QueueState
+from integrations.runtime import rate_limit
+from integrations.runtime.alerts import raise_alert
+from integrations.runtime.jobs import Call, ProviderJob
+from integrations.runtime.resolve import resolve
+
+RETRY_WAITS = (60, 300, 1800, 7200, 21600, 43200)
+"""Seconds before a recipient that the provider asked to try later is tried again; together just under a day, so that a
+night's do-not-disturb hours and a top-up in the morning are outlived. After the last one it has failed."""
+PAUSE_LOOK = 3600.0
+"""Seconds after which an item of a paused message looks again by itself; whoever resumes wakes it at once."""
+
+
+class Held(Throttled):
+    """The hub itself holds the message back: it is paused, or it is night where the recipient lives."""
+
+    code = "held"
+
+
+class SendJob(ProviderJob):
+    """Sends to those recipients of the item that are still queued. A lost answer is never followed by a second call: its
+    recipients are `unknown` until a delivery report, the provider or a person tells."""
+
+    lease_seconds = 200.0  # a slow mail server may hold one call for two and a half minutes
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.kind = send_kind(channel)
+
+    def prepare(self, item: QueueItem) -> Call | None:
+        with transaction.atomic():
+            recipients = _locked(item)
+            for each in recipients:
+                if each.given_up:
+                    revive(each, at=clock.now())
+            queued = [each for each in recipients if each.state == MessageState.QUEUED]
+            waiting = _still_wanted(item, queued)
+        if not waiting:
+            return None
+        message: Message = waiting[0].message
+        call = Call(
+            Capability(message.channel),
+            "send",
+            build_call(message, waiting),
+            config_id=message.config_id,
+            provider=message.provider,
+            reference=("message", message.pk),
+        )
+        _keep_pace(item, message, call)
+        return call
+
+    def succeeded(self, item: QueueItem, result: SendResult | RecipientResult) -> None:
+        said = result.recipients if isinstance(result, SendResult) else (result,)
+        _lock_addresses(item)
+        recipients = _locked(item)
+        by_address = {each.address: each for each in recipients}
+        again: list[Recipient] = []
+        for each in said:
+            recipient = by_address.get(each.address) or recipients[0]
+            # An answer that comes after the item was given up as unknown is still the truth.
+            if recipient.state in {MessageState.QUEUED, MessageState.UNKNOWN} and _apply(recipient, each):
+                again.append(recipient)
+        _send_again(item, again)
+        reports.adopt_where_clear(item.tenant_id, list(by_address))
+        sent = [each for each in recipients if each.state == MessageState.SENT]
+        if sent:
+            fallback.watch(sent[0].message, sent)
+        doubtful = [each for each in recipients if each.state == MessageState.UNKNOWN]
+        if doubtful:
+            raise_alert(
+                tenant_id=item.tenant_id,
+                kind="message_outcome_unknown",
+                subject=item.reference_id,
+                message=f"The provider did not say what became of {len(doubtful)} recipients.",
+            )
+
+    def failed(self, item: QueueItem, error: ProviderError) -> None:
+        for recipient in _locked(item):
+            if recipient.state == MessageState.QUEUED:
+                recipient.given_up = True
+                advance(
+                    recipient,
+                    MessageState.FAILED,
+                    at=clock.now(),
+                    source="queue",
+                    detail=error.message,
+                    provider_status=error.provider_code or error.code,
+                )
+
+    def gives_up(self, item: QueueItem, error: ProviderError) -> bool:
+        """With another way to go, a provider that is down is not waited for."""
+        if isinstance(error, Throttled):
+            return False
+        message = Message.unscoped.get(pk=item.payload["message"])
+        return fallback.leaves(message, item, error)
+
+    def unknown(self, item: QueueItem, error: OutcomeUnknown) -> QueueState:
+        _lock_addresses(item)
+        adopted = []
+        for recipient in _locked(item):
+            if recipient.state == MessageState.QUEUED:
+                advance(recipient, MessageState.UNKNOWN, at=clock.now(), source="queue", detail=error.message)
+            if recipient.state == MessageState.UNKNOWN:
+                adopted.append(reports.adopt(recipient) and recipient.state != MessageState.UNKNOWN)
+        if all(adopted):
+            return QueueState.COMPLETED
+        doubtful = [each for each in _locked(item) if each.state == MessageState.UNKNOWN]
+        if not all(can_be_found(each.message) for each in doubtful):
+            return QueueState.NEEDS_REVIEW
+        for recipient in doubtful:
+            schedule_finding(recipient, sent_at=sent_at(item))
+        return QueueState.UNKNOWN
+
+    def waiting(self, item: QueueItem, error: ProviderError) -> None:
+        if isinstance(error, Throttled):
+            return  # thousands of lines "held back" in the stories would tell nobody anything
+        for recipient in _locked(item):
+            if recipient.state == MessageState.QUEUED and recipient.detail != error.message:
+                recipient.detail = error.message
+                recipient.save()
+                note(recipient, at=clock.now(), source="queue", detail=f"put off: {error.message}")
+
+
+def _lock_addresses(item: QueueItem) -> None:
+    """Hold the item's addresses, as all do who might meet a report about them; always before their rows."""
+    rows = Recipient.unscoped.filter(tenant_id=item.tenant_id, pk__in=item.payload["recipients"])
+    reports.lock_addresses(item.tenant_id, rows.values_list("address", flat=True))
+
+
+def _locked(item: QueueItem) -> list[Recipient]:
+    rows = Recipient.unscoped.filter(tenant_id=item.tenant_id, pk__in=item.payload["recipients"])
+    return list(rows.select_for_update(of=("self",)).select_related("message__tenant", "device").order_by("id"))
+
+
+def _still_wanted(item: QueueItem, queued: list[Recipient]) -> list[Recipient]:
+    """Return those to be sent to now; end those of a message that was cancelled or has become too old. Raises `Held` where
+    it is to wait. What an earlier try may have sent is never ended here."""
+    if not queued:
+        return []
+    message: Message = queued[0].message
+    tried = item.tries.filter(state__in=[AttemptState.SENDING, AttemptState.UNKNOWN]).exists()
+    if tried:
+        return queued
+    end = None
+    if message.cancelled_at is not None:
+        end = MessageState.CANCELLED
+    elif message.expires_at is not None and message.expires_at <= clock.now():
+        end = MessageState.EXPIRED
+    if end is not None:
+        for each in queued:
+            advance(each, end, at=clock.now(), source="queue", detail=f"{end.value} before it was sent")
+        return []
+    if message.paused_at is not None:
+        raise Held("The message is paused.", retry_after=PAUSE_LOOK)
+    _keep_quiet(message, queued)
+    return screen(message, queued)
+
+
+def _keep_quiet(message: Message, queued: list[Recipient]) -> None:
+    """Raise `Held` until the last of these may be written to, where it is night for one of them."""
+    policy = spending.policy_of(message.tenant_id, message.channel)
+    if policy is None or policy.quiet_from is None or category_of(message.tenant_id, message.category).is_critical:
+        return
+    now = clock.now()
+    due = max(quiet.earliest(policy, quiet.zones_of(each, message.channel, message.tenant.zone), now) for each in queued)
+    if due > now:
+        raise Held("It is night where the recipient lives.", retry_after=(due - now).total_seconds())
+
+
+def _keep_pace(item: QueueItem, message: Message, call: Call) -> None:
+    """Raise `Throttled` where the sender may not send that fast."""
+    rate = sender_rate(resolve(call, tenant_id=item.tenant_id), message.channel)
+    if rate:
+        key = f"sender|{message.provider}|{message.config_id or item.tenant_id}|{message.sender}"
+        rate_limit.take(key[:200], rate=rate, burst=max(1, int(rate)))
+
+
+def _apply(recipient: Recipient, said: RecipientResult) -> bool:
+    """Write down the provider's word on a recipient; tell whether it is to be tried again."""
+    now = clock.now()
+    if said.cost is not None:
+        recipient.cost, recipient.currency = said.cost, said.currency
+    if said.provider_ref:
+        reports.take_reference(recipient, said.provider_ref)
+    if said.suppress is SuppressReason.DEAD_TOKEN:
+        devices.prune(recipient, since=said.gone_since, why=said.detail)
+    elif said.suppress:
+        suppress(
+            tenant_id=recipient.tenant_id,
+            channel=recipient.message.channel,
+            address=recipient.address,
+            reason=said.suppress,
+            detail=said.detail,
+            source=recipient.message.provider,
+        )
+    if said.retryable and recipient.tries < len(RETRY_WAITS) and not fallback.has_step(recipient.message, recipient):
+        recipient.tries += 1
+        if recipient.state == MessageState.UNKNOWN:
+            advance(recipient, MessageState.QUEUED, at=now, source="provider", detail=said.detail)
+        else:
+            note(recipient, at=now, source="provider", detail=f"to be tried again: {said.detail}")
+        recipient.detail, recipient.provider_status = said.detail, said.provider_code
+        recipient.save()
+        return True
+    advance(recipient, said.state, at=now, source="provider", detail=said.detail, provider_status=said.provider_code)
+    if recipient.provider_ref:
+        reports.replay(recipient)
+    return False
+
+
+def _send_again(item: QueueItem, recipients: Iterable[Recipient]) -> None:
+    """Queue new items for these, one for each number of tries behind them."""
+    groups: dict[int, list[Recipient]] = {}
+    for each in recipients:
+        groups.setdefault(each.tries, []).append(each)
+    for tries, group in groups.items():
+        due_at = clock.now() + timedelta(seconds=RETRY_WAITS[tries - 1])
+        enqueue_send(group[0].message, group, key=f"{group[0].message_id}:{item.pk}:{tries}", due_at=due_at)

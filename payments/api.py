@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from integrations.contracts.errors import InvalidRequest
 from integrations.runtime.idempotency import idempotent
+from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import TenantAPIView, TenantGenericAPIView, tenant_of
 from payments.models import Operation, Origin, Payment, ReceiptDelivery, Status
 from payments.receipts import render_receipt_html, render_receipt_pdf
@@ -43,10 +44,6 @@ from payments.services import (
     sync_payment,
 )
 from payments.setup_api import routes as setup_routes
-
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and body give the stored answer, for 24 hours."
-)
 
 
 class PaymentFilter(django_filters.FilterSet):

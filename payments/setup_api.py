@@ -8,23 +8,20 @@ import django_filters
 from django.db.models import QuerySet
 from django.http import Http404
 from django.urls import path, re_path
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.contracts.payment_features import MethodType
 from integrations.runtime.idempotency import idempotent
+from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.serializers import StrictSerializer
 from integrations.tenancy.views import TenantAPIView, TenantGenericAPIView, tenant_of
 from payments.models import PayerMethod, SetupIntent, SetupStatus
 from payments.serializers import CustomerSerializer, FailureSerializer
 from payments.services.setup import forget_method, start_setup
 from payments.setups import method_form, setup_form
-
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and body give the stored answer, for 24 hours."
-)
 
 
 class SetupMethodSerializer(StrictSerializer):

@@ -30,11 +30,8 @@ from integrations.messaging.serializers import (
 from integrations.messaging.template_api import routes as template_routes
 from integrations.messaging.templates import fill_in
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant_of
-
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and body give the stored answer, for 24 hours."
-)
 
 
 class SmsSendView(StaffAPIView):

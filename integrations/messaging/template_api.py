@@ -8,7 +8,7 @@ import django_filters
 from django.db.models import QuerySet
 from django.http import Http404
 from django.urls import path
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -18,12 +18,9 @@ from integrations.messaging.models import Channel, MessageTemplate
 from integrations.messaging.segments import count_segments
 from integrations.messaging.templates import fill_in, save_template
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.serializers import StrictSerializer
 from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant_of
-
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key and body give the stored answer, for 24 hours."
-)
 
 
 class TemplateWriteSerializer(StrictSerializer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from integrations import registry
-from integrations.contracts import clock
-from integrations.contracts.adapter import Adapter, ConfigView, FetchedToken, TestResult
+from integrations.contracts.adapter import Adapter, TestResult
 from integrations.contracts.capabilities import Capability, Environment
 from integrations.contracts.email import EmailAdapter
 from integrations.contracts.errors import AuthenticationFailed, InvalidRequest, ProviderUnavailable, UnsupportedOperation
@@ -25,10 +24,9 @@ from integrations.contracts.push import PushAdapter
 from integrations.contracts.schema import SchemaErrors
 from integrations.contracts.sms import SmsAdapter
 from integrations.contracts.whatsapp import WhatsAppAdapter
-from integrations.http.client import Exchange, HttpClient, SilentRecorder
-from integrations.http.http2 import Http2Client
-from integrations.http.masking import Mask
-from integrations.simulators import DemoAccount, Simulator, running_simulators
+from integrations.http.client import Exchange
+from integrations.simulators import Simulator, running_simulators
+from tests.contracts.accounts import accounts, connect
 
 PROVIDERS = list(registry.providers().values())
 WITH_ADAPTERS = [(provider, capability) for provider in PROVIDERS for capability in provider.adapters]
@@ -75,53 +73,10 @@ def simulator_of(provider: Provider) -> type[Simulator]:
     return found
 
 
-class OneCallTokens:
-    def __init__(self) -> None:
-        self.held = ""
-
-    def access_token(self, fetch: Callable[[], FetchedToken], *, rejected: str | None = None) -> str:
-        if not self.held or self.held == rejected:
-            self.held = fetch().access_token
-        return self.held
-
-
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[running_simulators]:
     with running_simulators(registry.simulators(), state_dir=tmp_path_factory.mktemp("simulators")) as found:
         yield found
-
-
-def accounts(provider: Provider, running: running_simulators) -> list[DemoAccount]:
-    return list(running.simulator(provider.slug).accounts)
-
-
-def connect(
-    provider: Provider,
-    capability: Capability,
-    running: running_simulators,
-    secrets: Mapping[str, Any] | None = None,
-    base_url: str = "",
-    recorder: Any = None,
-) -> Adapter:
-    account = accounts(provider, running)[0]
-    values, sealed = provider.config.clean({**account.values, **account.secrets, **(secrets or {})})
-    view = ConfigView(
-        id=1,
-        tenant_id=1,
-        provider=provider.slug,
-        environment=Environment.SIMULATOR,
-        base_url=base_url or f"{running.url}/{provider.slug}",
-        values={**{field.name: None for field in provider.config if not field.secret}, **values},
-        secrets={**dict.fromkeys(provider.config.secret_names), **sealed},
-    )
-    http = (Http2Client if provider.http2 else HttpClient)(
-        provider=provider.slug,
-        base_url=view.base_url,
-        mask=Mask(keys={*provider.masked_keys, *provider.config.secret_names}, secrets=[str(v) for v in sealed.values()]),
-        recorder=recorder or SilentRecorder(),
-        timeout=(2.0, 5.0),
-    )
-    return provider.adapter_class(capability)(config=view, http=http, tokens=OneCallTokens(), clock=clock.now)
 
 
 # --- the declaration and the folder

@@ -58,6 +58,12 @@ class Reply:
     def ok(self) -> bool:
         return 200 <= self.status < 300
 
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds of `Retry-After` (RFC 9110, its number form); None where there is none that can be read."""
+        value = next((text for name, text in self.headers.items() if name.lower() == "retry-after"), "").strip()
+        return float(value) if re.fullmatch(r"[0-9]{1,6}", value) else None
+
     def text(self) -> str:
         return self.body.decode("utf-8", errors="replace")
 

@@ -128,7 +128,7 @@ class AfricasTalkingSms(SmsAdapter):
             )
         if reply.status == 429:
             raise RateLimited(
-                text or "Too many requests.", provider=provider, provider_code=code, retry_after=_retry_after(reply)
+                text or "Too many requests.", provider=provider, provider_code=code, retry_after=reply.retry_after
             )
         if reply.status in {404, 405}:
             raise UnsupportedOperation(
@@ -240,8 +240,3 @@ def _price(text: str) -> tuple[Decimal | None, str]:
         return Decimal(found[2].replace(",", "")), found[1] or ""
     except InvalidOperation:
         return None, ""
-
-
-def _retry_after(reply: Reply) -> float | None:
-    value = reply.headers.get("retry-after", "").strip()
-    return float(value) if re.fullmatch(r"[0-9]{1,6}", value) else None

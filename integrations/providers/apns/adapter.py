@@ -154,7 +154,7 @@ class ApnsPush(PushAdapter):
                 address, MessageState.FAILED, provider_code=reason, detail=detail, suppress=suppress, gone_since=gone
             )
         if reply.status == 429 and reason == codes.TOO_MANY_REQUESTS:
-            wait = max(codes.DEVICE_WAIT, _retry_after(reply) or 0)
+            wait = max(codes.DEVICE_WAIT, reply.retry_after or 0)
             detail = "too many notifications for this device in a row"
             return RecipientResult(
                 address, MessageState.FAILED, provider_code=reason, detail=detail, retryable=True, retry_after=wait
@@ -172,7 +172,7 @@ class ApnsPush(PushAdapter):
             return AuthenticationFailed(text, provider=provider, provider_code=code)
         if reply.status == 429:
             least = codes.TOKEN_WAIT if reason == codes.TOO_MANY_TOKENS else 0.0
-            wait = max(least, _retry_after(reply) or 0.0) or None
+            wait = max(least, reply.retry_after or 0.0) or None
             return RateLimited(f"Apple asks to wait: {code}.", provider=provider, provider_code=code, retry_after=wait)
         if reason in codes.UNAVAILABLE and reply.status in {400, 503}:
             return ProviderUnavailable(f"Apple did not take it: {code}.", provider=provider, provider_code=code)
@@ -199,8 +199,3 @@ def _timestamp(reply: Reply) -> datetime | None:
         return datetime.fromtimestamp(found.integer() / 1000, UTC) if found is not None else None
     except (WireError, ValueError, OverflowError, OSError):
         return None
-
-
-def _retry_after(reply: Reply) -> float | None:
-    value = reply.headers.get("retry-after", "").strip()
-    return float(value) if value.isdecimal() and len(value) < 7 else None

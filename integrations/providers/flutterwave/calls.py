@@ -108,7 +108,7 @@ class Flutterwave:
         shown = self._shown(message)
         code = shown[:100] or str(reply.status)
         if reply.status == 429:
-            wait = _retry_after(reply) or BUSY_SECONDS
+            wait = reply.retry_after or BUSY_SECONDS
             return RateLimited("Flutterwave gets too many requests.", provider_code="429", retry_after=wait)
         meaning = meaning_of(message)
         if reply.status in (401, 403) or (meaning is Meaning.CREDENTIALS and reply.status < 500):
@@ -168,11 +168,6 @@ def _no_answer(status: int, code: str, *, safe: bool) -> ProviderError:
 def _attr(message: str) -> str | None:
     words = re.findall(r"[a-z_]+", message.lower())
     return next((_FIELDS[word] for word in words if word in _FIELDS), None)
-
-
-def _retry_after(reply: Reply) -> float | None:
-    value = reply.headers.get("retry-after", "").strip()
-    return min(float(value), 3600.0) if re.fullmatch(r"\d{1,6}", value) else None
 
 
 def _last_page(envelope: Wire) -> int:

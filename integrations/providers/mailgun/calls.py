@@ -192,8 +192,7 @@ def _message(reply: Reply) -> str:
 
 def _retry_after(reply: Reply, text: str) -> float | None:
     """Return the wait in seconds, from the header or from the text."""
-    header = reply.headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,6}", header):
-        return float(header)
+    if reply.retry_after is not None:
+        return reply.retry_after
     found = WAIT.search(text)
     return float(found[1]) if found else None

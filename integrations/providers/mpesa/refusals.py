@@ -77,12 +77,7 @@ def read_refusal(reply: Reply) -> Refusal | None:
     status = reply.status
     if reply.ok and re.fullmatch(r"[45]\d\d\..+", code):
         status = int(code[:3])  # an error envelope that came with HTTP 200: the code says what the status should have
-    return Refusal(status, code, re.sub(r"\s+", " ", message).strip()[:200], _retry_after(reply))
-
-
-def _retry_after(reply: Reply) -> float | None:
-    value = reply.headers.get("retry-after", reply.headers.get("Retry-After", "")).strip()
-    return min(float(value), 3600.0) if re.fullmatch(r"\d{1,6}", value) else None
+    return Refusal(status, code, re.sub(r"\s+", " ", message).strip()[:200], reply.retry_after)
 
 
 def refused(refusal: Refusal, *, safe: bool) -> ProviderError:

@@ -164,7 +164,7 @@ class Rest:
         if reply.status == 401:
             return AuthenticationFailed("PayPal refused the access token.", provider_code=code)
         if reply.status == 429:
-            return RateLimited("PayPal is too busy to take the request.", provider_code=code, retry_after=_retry_after(reply))
+            return RateLimited("PayPal is too busy to take the request.", provider_code=code, retry_after=reply.retry_after)
         if 400 <= reply.status < 500:
             return found
         text = f"PayPal failed internally (HTTP {reply.status}{', ' + found.debug_id if found.debug_id else ''})."
@@ -185,7 +185,7 @@ class Rest:
             auth=(self._config.client_id, self._config.client_secret),
         )
         if reply.status == 429:
-            raise RateLimited("PayPal hands out no more tokens for now.", provider_code="429", retry_after=_retry_after(reply))
+            raise RateLimited("PayPal hands out no more tokens for now.", provider_code="429", retry_after=reply.retry_after)
         if 400 <= reply.status < 500:
             # Another shape than all other errors: {"error": "invalid_client", "error_description": ...}.
             raise AuthenticationFailed("PayPal refused the client id or secret.", provider_code=_oauth_error(reply))
@@ -239,8 +239,3 @@ def _oauth_error(reply: Reply) -> str:
         return _text(_object(reply), "error")[:80] or str(reply.status)
     except WireError:
         return str(reply.status)
-
-
-def _retry_after(reply: Reply) -> float | None:
-    value = reply.headers.get("retry-after", reply.headers.get("Retry-After", "")).strip()
-    return min(float(value), 3600.0) if re.fullmatch(r"\d{1,6}", value) else None

@@ -134,7 +134,7 @@ class PesapalApi:
         except WireError as error:
             problem = str(error)
         if reply.status == 429:
-            raise RateLimited("Pesapal is too busy to take the request.", provider_code="429", retry_after=_retry_after(reply))
+            raise RateLimited("Pesapal is too busy to take the request.", provider_code="429", retry_after=reply.retry_after)
         if reply.ok:
             if answer is None:
                 raise unreadable(problem, safe=safe)
@@ -247,8 +247,3 @@ def _credentials_refused(error: ApiError) -> AuthenticationFailed:
     if error.code.lower() in CREDENTIAL_CODES and "unknown" in error.code.lower():
         text = "Pesapal does not know the consumer key here: live and sandbox keys are not interchangeable."
     return AuthenticationFailed(text, provider_code=error.code)
-
-
-def _retry_after(reply: Reply) -> float | None:
-    value = reply.headers.get("retry-after", reply.headers.get("Retry-After", "")).strip()
-    return min(float(value), 3600.0) if re.fullmatch(r"\d{1,6}", value) else None

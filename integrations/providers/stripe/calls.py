@@ -184,10 +184,10 @@ def _judged(reply: Reply | None, *, safe: bool) -> Exception:
             "The key may not do this: check its permissions and the connected account.", provider_code=name
         )
     if status == 429 or code in ("rate_limit", LOCKED):
-        return RateLimited("Stripe is too busy for this request.", provider_code=name, retry_after=_retry_after(reply))
+        return RateLimited("Stripe is too busy for this request.", provider_code=name, retry_after=reply.retry_after)
     if status == 409 or code == KEY_IN_USE:
         # An earlier try of ours is still being worked on: it may yet succeed.
-        return _open("An earlier try is still under way at Stripe.", name, safe=safe, retry_after=_retry_after(reply))
+        return _open("An earlier try is still under way at Stripe.", name, safe=safe, retry_after=reply.retry_after)
     if told.get("type") == "idempotency_error":
         # Our key was used for another request before: whatever that did stands, and this one must not be tried again.
         return OutcomeUnknown("Stripe knows this key from another request.", provider_code="idempotency_error")
@@ -214,8 +214,3 @@ def _open(message: str, code: str, *, safe: bool, retry_after: float | None = No
 def _unreadable(*, safe: bool) -> ProviderError:
     """Return the error for an answer that nobody can read: the key makes the repetition tell, but only so often."""
     return _open("Stripe's answer could not be read.", BadReply.code, safe=safe)
-
-
-def _retry_after(reply: Reply) -> float | None:
-    text = reply.headers.get("retry-after", "")
-    return float(text) if text.isdigit() else None

@@ -228,7 +228,7 @@ class TwilioAccount:
         text = self._shown(reply) or f"Twilio answered {status}."
         shown = str(code or status)
         if status == 429 or (meaning is not None and meaning.whose is Whose.LATER):
-            wait = _retry_after(reply) or (meaning.wait if meaning else None)
+            wait = reply.retry_after or (meaning.wait if meaning else None)
             raise RateLimited(text, provider=self._provider, provider_code=shown, retry_after=wait)
         if not 400 <= status < 500 or status == 408:
             unclear = OutcomeUnknown if sending else ProviderUnavailable
@@ -281,8 +281,3 @@ def _text(node: Wire, name: str) -> str:
         return found.text() if found is not None else ""
     except WireError:
         return ""
-
-
-def _retry_after(reply: Reply) -> float | None:
-    value = reply.headers.get("retry-after", "").strip()
-    return float(value) if re.fullmatch(r"[0-9]{1,6}", value) else None

@@ -142,7 +142,7 @@ class HttpClient:
             raise InvalidRequest(f"The address is not allowed: {error}", provider=self._provider) from error
         sent_headers = {"User-Agent": USER_AGENT, "Accept": "*/*", **(headers or {})}
         payload = _encode(json=json, form=form, body=body, headers=sent_headers)
-        prepared = requests.Request(method.upper(), target, headers=sent_headers, data=payload, auth=auth).prepare()
+        prepared = self._prepare(requests.Request(method.upper(), target, headers=sent_headers, data=payload, auth=auth))
         exchange = Exchange(
             operation=operation,
             method=method.upper(),
@@ -184,6 +184,19 @@ class HttpClient:
             timeout=self._timeout,
             before_effect=self._before_effect,
         )
+
+    def _prepare(self, request: requests.Request) -> requests.PreparedRequest:
+        """Return the request ready to be sent; refuse what could not be written to the wire while that is still certain."""
+        try:
+            prepared = request.prepare()
+            for value in prepared.headers.values():
+                if isinstance(value, str):
+                    value.encode("latin-1")
+        except (requests.exceptions.InvalidHeader, UnicodeEncodeError) as error:
+            # Most often a key that was pasted with a dash or quote that is none; the value itself must not be told.
+            detail = "A header (often a key that was pasted wrongly) holds characters that can't be sent."
+            raise InvalidRequest(detail, provider=self._provider) from error
+        return prepared
 
     def _send(self, prepared: requests.PreparedRequest, timeout: tuple[float, float], begun: float) -> Reply:
         with session().send(prepared, timeout=timeout, allow_redirects=False, stream=True) as answer:

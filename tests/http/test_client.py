@@ -340,3 +340,15 @@ def test_each_exchange_is_recorded_before_and_after(serve: Any) -> None:
     assert json.loads(finished.request_body) == {"password": "••••", "n": 1}
     assert json.loads(finished.response_body) == {"password": "••••"}
     assert finished.duration_ms is not None
+
+
+@pytest.mark.parametrize("key", ["sk_live_\u201ccurly\u201d", "sk_live\nX-Evil: 1", "ключ"])
+def test_a_key_that_no_header_can_carry_is_refused_before_the_mark(serve: Any, key: str) -> None:
+    marked: list[int] = []
+    server = serve(read_and(lambda connection: connection.answer()))
+    with pytest.raises(InvalidRequest) as caught:
+        make(server.url, before_effect=lambda: marked.append(1)).request(
+            "POST", "/send", operation="send", headers={"Authorization": f"Bearer {key}"}
+        )
+    assert key not in str(caught.value)
+    assert (marked, server.requests) == ([], [])

@@ -29,7 +29,7 @@ from integrations.models import Config, ExternalReference
 from integrations.runtime.jobs import RetryLater
 from integrations.runtime.queue import enqueue
 from payments.incoming import book_incoming, find_reference
-from payments.models import Operation, OperationKind, OperationStatus, Payment, Status
+from payments.models import Operation, OperationKind, OperationStatus, Origin, Payment, Status
 from payments.outcomes import Report, apply_report
 from payments.references import open_path
 from payments.refunds import apply_refund, review_refund
@@ -124,9 +124,12 @@ def _payment_of_refund(refund_id: str) -> str:
 def on_money_received(event: MoneyReceived) -> None:
     """A customer paid by himself, or this is the second report of a payment that we asked for: booked once either way."""
     incoming = event.payment
-    if Payment.objects.filter(provider=event.provider, receipt=incoming.receipt).exists():
-        return
     confirmed = event.trust is not Trust.HINT
+    known = Payment.objects.filter(provider=event.provider, receipt=incoming.receipt).select_for_update().first()
+    if known is not None:
+        if confirmed and known.origin == Origin.CUSTOMER and known.status != Status.SUCCEEDED:
+            _attach(known, incoming, event)  # an unsigned notice was faster, and nobody could vouch for it until now
+        return
     if confirmed and _merge_with_request(event):
         return
     config = Config.objects.filter(pk=event.config_id).first() if event.config_id else None

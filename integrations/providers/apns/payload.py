@@ -14,6 +14,8 @@ from integrations.contracts.push import PushNotification
 PAYLOAD_LIMIT = 4096
 COLLAPSE_LIMIT = 64
 TOKEN_LIMIT = 400
+REF_KEY = "hub_message"
+"""Our note on this recipient: the app's backend may bring it back to say that the notification was shown or opened."""
 # Names our apns-ids: the same note gives the same id, on every machine.
 ID_NAMESPACE = uuid.UUID("5b4d4f3e-7f0c-5d0e-9a53-1c0a3d6f2b71")
 
@@ -39,8 +41,9 @@ def apns_id(notification: PushNotification) -> str:
 
 def body(notification: PushNotification) -> bytes:
     """Return the JSON body; raise `InvalidRequest` where it breaks a limit or `data` would replace Apple's own part."""
-    if "aps" in notification.data:
-        raise InvalidRequest("`aps` is Apple's own name: data can't have it.", attr="data")
+    for taken in ("aps", REF_KEY):
+        if taken in notification.data:
+            raise InvalidRequest(f"`{taken}` is a name that data can't have.", attr="data")
     aps: dict[str, Any] = {}
     alert = {name: text for name, text in (("title", notification.title), ("body", notification.body)) if text}
     if alert:
@@ -53,7 +56,9 @@ def body(notification: PushNotification) -> bytes:
         aps["mutable-content"] = 1  # lets the app's service extension fetch the picture
     if not aps:
         aps["content-available"] = 1
-    own = {name: text for name, text in (("image_url", notification.image_url), ("link", notification.link)) if text}
+    ref = notification.target.ref if notification.target else ""
+    given = ((REF_KEY, ref), ("image_url", notification.image_url), ("link", notification.link))
+    own = {name: text for name, text in given if text}
     encoded = json.dumps({**notification.data, **own, "aps": aps}, ensure_ascii=False, separators=(",", ":")).encode()
     if len(encoded) > PAYLOAD_LIMIT:
         raise InvalidRequest(

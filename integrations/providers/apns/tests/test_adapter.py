@@ -69,7 +69,7 @@ def test_an_alert_is_the_documented_request(http: RecordingHttp) -> None:
         "url": f"{PRODUCTION}/3/device/{TOKEN}",
         "operation": "send",
         "safe": False,
-        "body": json.loads(fixture("payload__alert.json")),
+        "body": {**json.loads(fixture("payload__alert.json")), "hub_message": "r_1"},
         "headers": {
             "apns-id": APNS_ID,
             "apns-topic": "com.example.app",
@@ -85,7 +85,7 @@ def test_an_alert_is_the_documented_request(http: RecordingHttp) -> None:
 
 def test_a_silent_one_is_a_background_update(http: RecordingHttp) -> None:
     call = sent(http, notification(title="", body="", data={"acme1": "bar", "acme2": "42"}))
-    assert call["body"] == json.loads(fixture("payload__background.json"))
+    assert call["body"] == {**json.loads(fixture("payload__background.json")), "hub_message": "r_1"}
     assert (call["headers"]["apns-push-type"], call["headers"]["apns-priority"]) == ("background", "5")
     assert "apns-expiration" not in call["headers"]
     assert "apns-collapse-id" not in call["headers"]
@@ -94,7 +94,7 @@ def test_a_silent_one_is_a_background_update(http: RecordingHttp) -> None:
 @pytest.mark.parametrize(("changes", "aps"), [({"badge": 0}, {"badge": 0}), ({"sound": "ping"}, {"sound": "ping"})])
 def test_a_badge_or_a_sound_alone_is_an_alert_for_apple(http: RecordingHttp, changes: dict[str, Any], aps: Any) -> None:
     call = sent(http, notification(title="", body="", **changes))
-    assert (call["body"], call["headers"]["apns-push-type"]) == ({"aps": aps}, "alert")
+    assert (call["body"], call["headers"]["apns-push-type"]) == ({"aps": aps, "hub_message": "r_1"}, "alert")
 
 
 def test_picture_link_app_and_leisure(http: RecordingHttp) -> None:
@@ -104,6 +104,7 @@ def test_picture_link_app_and_leisure(http: RecordingHttp) -> None:
     call = sent(http, given)
     assert call["body"] == {
         "aps": {"alert": {"title": "Order shipped"}, "mutable-content": 1},
+        "hub_message": "r_1",
         "image_url": "https://x.example/1.jpg",
         "link": "app://orders/1",
     }
@@ -114,7 +115,7 @@ def test_picture_link_app_and_leisure(http: RecordingHttp) -> None:
 def test_the_body_is_utf_8_and_the_token_lower_case(http: RecordingHttp) -> None:
     http.answer()
     make_adapter(http).send(notification(TOKEN.upper(), title="Häuser", body=""))
-    assert http.calls[0]["body"] == '{"aps":{"alert":{"title":"Häuser"}}}'.encode()
+    assert http.calls[0]["body"] == '{"hub_message":"r_1","aps":{"alert":{"title":"Häuser"}}}'.encode()
     assert http.calls[0]["url"].endswith(f"/{TOKEN}")
 
 
@@ -154,6 +155,7 @@ def test_the_device_chooses_the_host(http: RecordingHttp, environment: Environme
         (notification("ab12" * 16 + "/../x"), "to"),
         (notification("ab" * 300), "to"),
         (notification(data={"aps": "mine"}), "data"),
+        (notification(data={"hub_message": "mine"}), "data"),
         (notification(body="x" * 4096), "message"),
         (notification(collapse_key="k" * 65), "collapse_key"),
         (notification(collapse_key="schlüssel"), "collapse_key"),
@@ -168,7 +170,7 @@ def test_what_apple_would_refuse_is_not_sent(http: RecordingHttp, given: PushNot
 
 
 def test_the_largest_body_goes_out(http: RecordingHttp) -> None:
-    empty = len(b'{"aps":{"alert":{"body":""}}}')
+    empty = len(b'{"hub_message":"r_1","aps":{"alert":{"body":""}}}')
     http.answer()
     make_adapter(http).send(notification(title="", body="x" * (4096 - empty)))
     assert len(http.calls[0]["body"]) == 4096

@@ -113,7 +113,7 @@ def test_a_notification_arrives_whole(simulator: running_simulators, make: Make,
         "expiration": str(int(clock.now()) + 60),
         "collapse_id": "msg_1",
         "environment": "production",
-        "payload": {"aps": {"alert": {"title": "Ada", "body": "Größe 38"}, "badge": 2}, "order": "7"},
+        "payload": {"aps": {"alert": {"title": "Ada", "body": "Größe 38"}, "badge": 2}, "order": "7", "hub_message": "r_1"},
         "at": clock.now(),
     }
 

@@ -11,7 +11,8 @@ ORDINARY_PRIORITY = 5
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """`is_critical`: in spite of preferences and quiet hours. `can_unsubscribe`: e-mails say how. `priority`: 1 first."""
+    """`is_critical`: in spite of preferences and quiet hours. `can_unsubscribe`: e-mails say how (never where it is critical,
+    for that would be an empty promise). `priority`: 1 first."""
 
     name: str
     is_critical: bool = False
@@ -33,4 +34,10 @@ def category_of(tenant_id: int, name: str) -> Category:
     row = MessageCategory.unscoped.filter(tenant_id=tenant_id, name=name).first() if name else None
     if row is None:
         return BUILT_IN.get(name) or Category(name, label=name.replace("_", " ").replace("-", " ").capitalize())
-    return Category(name, row.is_critical, row.can_unsubscribe, row.priority, row.label or str(row))
+    return Category(
+        name,
+        is_critical=row.is_critical,
+        can_unsubscribe=row.can_unsubscribe and not row.is_critical,
+        priority=row.priority,
+        label=str(row),
+    )

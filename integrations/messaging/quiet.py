@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -12,22 +12,25 @@ from phonenumbers import timezone as phone_zones
 from integrations.messaging.models import Channel, Recipient, SendingPolicy
 
 UNKNOWN_ZONE = "Etc/Unknown"
+PATIENCE = timedelta(days=2)
+"""Longer than any hour that zones have in common lets wait for itself."""
 
 
 def earliest(policy: SendingPolicy | None, zones: tuple[tzinfo, ...], at: datetime) -> datetime:
-    """Return the first moment from `at` on that lies in the quiet hours of none of the zones (of a number whose country has
-    several, each may be his). The end of a quiet night is a moment on the wall clock there, whatever summer time does."""
-    if policy is None or policy.quiet_from is None or policy.quiet_until is None:
+    """Return the first moment from `at` (aware) on that lies in the quiet hours of none of the zones: of a number whose
+    country has several, each may be his. Where they leave no hour in common (a number of half the world), the zone in the
+    middle counts alone, so that the message does go out.
+
+    A night begins and ends by the wall clock there. An hour that comes twice belongs to it both times; one that the change to
+    summer time leaves out is read by the clock before the change.
+    """
+    if policy is None or policy.quiet_from is None or policy.quiet_until is None or not zones:
         return at
-    moment = at
-    # Zones are at most a day apart: after a few rounds the last night of all has ended, or they leave no common hour.
-    for _ in range(8):
-        ends = [_end(policy.quiet_from, policy.quiet_until, zone, moment) for zone in zones]
-        later = max((each for each in ends if each is not None), default=None)
-        if later is None:
-            return moment
-        moment = later
-    return moment
+    found = _awake(policy.quiet_from, policy.quiet_until, zones, at)
+    if found is None:
+        eastwards = sorted(zones, key=lambda zone: at.astimezone(zone).utcoffset() or timedelta(0))
+        found = _awake(policy.quiet_from, policy.quiet_until, (eastwards[len(eastwards) // 2],), at)
+    return found or at
 
 
 def zones_of(recipient: Recipient, channel: str, home: tzinfo) -> tuple[tzinfo, ...]:
@@ -41,21 +44,35 @@ def zones_of(recipient: Recipient, channel: str, home: tzinfo) -> tuple[tzinfo, 
     return (home,)
 
 
+def _awake(start: time, end: time, zones: tuple[tzinfo, ...], at: datetime) -> datetime | None:
+    """Return the first moment from `at` on when it is night in none of the zones; None where there is no such moment."""
+    moment = at
+    while moment <= at + PATIENCE:
+        ends = [_end(start, end, zone, moment) for zone in zones]
+        later = max((each for each in ends if each is not None), default=None)
+        if later is None:
+            return moment
+        moment = later.astimezone(at.tzinfo)
+    return None
+
+
 def _end(start: time, end: time, zone: tzinfo, at: datetime) -> datetime | None:
-    """Return when the quiet hours that `at` lies in are over; None where it lies in none."""
-    local = at.astimezone(zone)
-    clock, today = local.time().replace(tzinfo=None), local.date()
-    if start < end:
-        if not start <= clock < end:
-            return None
-        day = today
-    elif clock >= start:
-        day = today + timedelta(days=1)
-    elif clock < end:
-        day = today
-    else:
+    """Return when the quiet hours that `at` lies in are over, in UTC; None where it lies in none."""
+    if start == end:
         return None
-    return datetime.combine(day, end, zone).astimezone(at.tzinfo)
+    today = at.astimezone(zone).date()
+    over_midnight = timedelta(days=1 if start > end else 0)
+    for day in (today - timedelta(days=1), today):
+        begins, ends = _instant(day, start, zone), _instant(day + over_midnight, end, zone, last=True)
+        if begins <= at < ends:
+            return ends
+    return None
+
+
+def _instant(day: date, clock: time, zone: tzinfo, *, last: bool = False) -> datetime:
+    """Return when the clocks of a zone show a time: for the first time, or for the `last` one where they do so twice."""
+    first, second = (datetime.combine(day, clock.replace(fold=fold), zone).astimezone(UTC) for fold in (0, 1))
+    return max(first, second) if last else first
 
 
 @lru_cache(maxsize=4096)
@@ -71,5 +88,5 @@ def _names(number: str) -> tuple[str, ...]:
 def _zone(name: str) -> tzinfo | None:
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         return None

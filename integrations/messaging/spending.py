@@ -7,8 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import connection
-from django.db.models import F, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import Case, DecimalField, F, Q, Sum, Value, When
 
 from integrations.contracts import clock
 from integrations.contracts.errors import ProviderError
@@ -17,6 +16,7 @@ from integrations.messaging.models import Message, Recipient, SendingPolicy
 from integrations.models import Tenant
 
 UNSENT = (MessageState.FAILED, MessageState.CANCELLED, MessageState.EXPIRED)
+AMOUNT = DecimalField(max_digits=24, decimal_places=6)
 
 
 class SpendCapReached(ProviderError):
@@ -49,42 +49,57 @@ def estimate(policy: SendingPolicy | None, *, segments: int, recipients: int) ->
     return Estimate(each, each * recipients, policy.currency)
 
 
+def amount_data(amount: Decimal | None, currency: str) -> dict[str, str] | None:
+    """Return an amount as the API shows it: decimal text in major units."""
+    return None if amount is None else {"value": f"{amount.normalize():f}", "currency": currency}
+
+
 def spent(tenant: Tenant, policy: SendingPolicy, at: datetime) -> Decimal:
-    """Return what the channel has cost in the tenant's current day or month: what was charged, or else what was expected."""
-    own = Recipient.unscoped.filter(
-        tenant=tenant,
-        message__channel=policy.channel,
-        message__created__gte=_period_start(tenant, policy, at),
-        message__recipient_list__isnull=True,
-    )
-    # Of a message to a list all rows count from the start: its recipients are still being written down.
+    """Return what the channel has cost in the tenant's current day or month: what was charged, or else what was expected, of
+    the messages accepted in it. What has failed or was called off counts only with what the provider charged all the same;
+    what was charged in another currency than the policy's counts as expected."""
+    since = _period_start(tenant, policy, at)
+    # While a list's rows become recipients, all of them count from the start.
+    preparing = Q(recipient_list__isnull=False, prepared_at__isnull=True, cancelled_at__isnull=True)
     lists = Message.unscoped.filter(
-        tenant=tenant,
-        channel=policy.channel,
-        created__gte=_period_start(tenant, policy, at),
-        recipient_list__isnull=False,
-        cancelled_at__isnull=True,
-        currency=policy.currency,
+        preparing, tenant=tenant, channel=policy.channel, created__gte=since, currency=policy.currency
     )
-    charged = Coalesce(F("cost"), F("message__unit_cost"))
-    billed = own.exclude(state__in=UNSENT).filter(message__currency__in=["", policy.currency])
-    total = billed.aggregate(total=Sum(charged))["total"] or Decimal(0)
-    listed = lists.aggregate(total=Sum(F("unit_cost") * F("expected")))["total"] or Decimal(0)
+    people = Recipient.unscoped.filter(tenant=tenant, message__channel=policy.channel, message__created__gte=since).exclude(
+        message__in=Message.unscoped.filter(preparing, tenant=tenant)
+    )
+    expected = Case(
+        When(state__in=UNSENT, then=Value(Decimal(0))),
+        When(message__currency=policy.currency, then=F("message__unit_cost")),
+        default=Value(Decimal(0)),
+        output_field=AMOUNT,
+    )
+    price = Case(When(currency=policy.currency, cost__isnull=False, then=F("cost")), default=expected, output_field=AMOUNT)
+    total = people.aggregate(total=Sum(price))["total"] or Decimal(0)
+    listed = lists.aggregate(total=Sum(F("unit_cost") * F("expected"), output_field=AMOUNT))["total"] or Decimal(0)
     return Decimal(total) + Decimal(listed)
+
+
+def left(tenant: Tenant, policy: SendingPolicy | None) -> Decimal | None:
+    """Return what is left of the cap in the current period, never below nothing; None where there is no cap."""
+    if policy is None or policy.spend_cap is None:
+        return None
+    return max(policy.spend_cap - spent(tenant, policy, clock.now()), Decimal(0))
 
 
 def reserve(tenant: Tenant, policy: SendingPolicy | None, expected: Estimate) -> None:
     """Refuse what would pass the cap; raise `SpendCapReached` saying what is left. Holds a lock until the transaction ends, so
-    that two calls at once can't both have the last shilling."""
-    if policy is None or policy.spend_cap is None or expected.total is None:
+    that two calls at once can't both have the last shilling. Where nobody told a price, what was charged before counts."""
+    if policy is None or policy.spend_cap is None:
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"spending:{tenant.pk}:{policy.channel}"])
-    left = policy.spend_cap - spent(tenant, policy, clock.now())
-    if expected.total > left:
+    rest = left(tenant, policy) or Decimal(0)
+    period = f"the {policy.get_spend_period_display().lower()}'s {policy.spend_cap:.2f}"
+    if expected.total is None and rest == 0:
+        raise SpendCapReached(f"Nothing of {period} {policy.currency} is left.", attr="to")
+    if expected.total is not None and expected.total > rest:
         raise SpendCapReached(
-            f"This would cost about {policy.currency} {expected.total:.2f}; {policy.currency} {max(left, Decimal(0)):.2f} "
-            f"of the {policy.get_spend_period_display().lower()}'s {policy.spend_cap:.2f} is left.",
+            f"This would cost about {policy.currency} {expected.total:.2f}; {policy.currency} {rest:.2f} of {period} is left.",
             attr="to",
         )
 

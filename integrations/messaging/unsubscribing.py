@@ -22,7 +22,10 @@ def recipient_of(token: str) -> Recipient | None:
         number = signing.Signer(salt=SALT).unsign(token)
     except signing.BadSignature:
         return None
-    found: Recipient | None = Recipient.unscoped.filter(pk=int(number)).select_related("message", "tenant").first()
+    if not number.isdecimal():
+        return None
+    rows = Recipient.unscoped.filter(pk=int(number)).select_related("message__tenant", "tenant")
+    found: Recipient | None = rows.first()
     return found
 
 

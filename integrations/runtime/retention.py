@@ -26,16 +26,17 @@ def purge() -> dict[str, int]:
     schedule; several at once are harmless."""
     now = clock.now()
     counts = {
-        "call_logs": _delete(CallLog.unscoped.filter(created__lt=now - timedelta(days=settings.LOG_RETENTION_DAYS))),
-        "idempotency_records": _delete(IdempotencyRecord.unscoped.filter(created__lt=now - IDEMPOTENCY_KEPT)),
-        "heartbeats": _delete(Heartbeat.objects.filter(beat_at__lt=now - HEARTBEAT_KEPT)),
-        "rate_buckets": _delete(RateBucket.objects.filter(updated_at__lt=now - BUCKET_KEPT)),
+        "call_logs": delete_in_batches(CallLog.unscoped.filter(created__lt=now - timedelta(days=settings.LOG_RETENTION_DAYS))),
+        "idempotency_records": delete_in_batches(IdempotencyRecord.unscoped.filter(created__lt=now - IDEMPOTENCY_KEPT)),
+        "heartbeats": delete_in_batches(Heartbeat.objects.filter(beat_at__lt=now - HEARTBEAT_KEPT)),
+        "rate_buckets": delete_in_batches(RateBucket.objects.filter(updated_at__lt=now - BUCKET_KEPT)),
     }
     logger.info("purged", **counts)
     return counts
 
 
-def _delete(rows: QuerySet[Any]) -> int:
+def delete_in_batches(rows: QuerySet[Any]) -> int:
+    """Delete these rows, some at a time, each batch in a transaction of its own; return how many rows went."""
     total = 0
     while True:
         batch = list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import IntegrityError, transaction
 
@@ -20,13 +21,19 @@ from integrations.messaging.models import Attachment, Channel, Message, MessageE
 from integrations.messaging.screening import screen
 from integrations.messaging.templating import MissingVariables
 from integrations.messaging.transitions import advance
-from integrations.models import Tenant
+from integrations.models import QueueItem, Tenant
 from integrations.registry import build_adapter
+from integrations.runtime import jobs
 from integrations.runtime.jobs import Call
-from integrations.runtime.queue import enqueue
+from integrations.runtime.queue import enqueue, nudge
 from integrations.runtime.resolve import resolve
 
 EXPAND_KIND = "message.expand"
+EXPAND_PRIORITY = 4
+"""Reading a list goes before ordinary sending and reports, so that its parts don't queue up behind their own texts, and after
+codes and receipts."""
+WRITTEN_AT_ONCE = 2000
+"""Rows of one statement, so that a long message does not have to be in memory thrice."""
 
 
 def send_kind(channel: str) -> str:
@@ -80,14 +87,7 @@ def accept(
         if recipient_list is None:
             add_recipients(message, destinations, view=view)
         else:
-            enqueue(
-                tenant_id=tenant.pk,
-                kind=EXPAND_KIND,
-                payload={"message": message.pk, "part": 0},
-                reference=("message", message.pk),
-                key=f"{message.pk}:0",
-                priority=message.priority,
-            )
+            enqueue_part(message, 0)
         return message
 
 
@@ -99,28 +99,67 @@ def add_recipients(message: Message, destinations: Sequence[Destination], *, vie
             "address", flat=True
         )
     )
-    fresh = {each.address: each for each in destinations if each.address not in known}
-    recipients = Recipient.unscoped.bulk_create([_new_recipient(message, each, now) for each in fresh.values()])
+    fresh: dict[str, Destination] = {}
+    for each in destinations:
+        if each.address not in known:
+            fresh.setdefault(each.address, each)  # of several rows for one address the first counts
+    recipients = Recipient.unscoped.bulk_create(
+        [_new_recipient(message, each, now) for each in fresh.values()], batch_size=WRITTEN_AT_ONCE
+    )
     MessageEvent.unscoped.bulk_create(
         [
             MessageEvent(tenant_id=message.tenant_id, recipient=each, at=now, state=MessageState.QUEUED, source="hub")
             for each in recipients
-        ]
+        ],
+        batch_size=WRITTEN_AT_ONCE,
     )
     queue(message, _complete(message, screen(message, recipients)), view=view)
     return recipients
 
 
 def queue(message: Message, recipients: Sequence[Recipient], *, view: ConfigView) -> None:
-    """Queue the calls for these recipients: each as early as `send_at` and quiet hours allow, and no faster than the sender
-    may (so that a long broadcast does not wake workers for calls that would be held back)."""
+    """Queue the calls for these (new) recipients: each as early as `send_at` and quiet hours allow, and no faster than the
+    sender may (so that a long broadcast does not wake workers for calls that would be held back)."""
     pace = _pace(message, view)
-    ahead = 0
-    for due_at, group in _by_due(message, recipients):
+    at = max(clock.now(), message.send_at or clock.now())
+    start = max(message.created, message.send_at or message.created)
+    # Of a list the earlier parts have their turns already; those whose night has to end first keep their distance then.
+    ahead = _written_before(message, recipients) if pace else 0
+    items = []
+    for due_at, group in _by_due(message, recipients, at):
+        first = due_at if due_at > at else start
         for batch in batches(message, group, view):
-            later = due_at + timedelta(seconds=ahead / pace) if pace else due_at
-            enqueue_send(message, batch, key=f"{message.pk}:{batch[0].pk}", due_at=later)
+            later = max(due_at, first + timedelta(seconds=ahead / pace)) if pace else due_at
+            items.append(_item(message, batch, key=f"{message.pk}:{batch[0].pk}", due_at=later))
             ahead += len(batch)
+    QueueItem.unscoped.bulk_create(items, batch_size=WRITTEN_AT_ONCE)
+    if any(each.due_at <= clock.now() for each in items):
+        nudge()
+
+
+def _written_before(message: Message, recipients: Sequence[Recipient]) -> int:
+    first = min((each.pk for each in recipients), default=0)
+    return int(Recipient.unscoped.filter(message=message, pk__lt=first).count())
+
+
+def _item(message: Message, recipients: Sequence[Recipient], *, key: str, due_at: datetime) -> QueueItem:
+    kind = send_kind(message.channel)
+    return QueueItem(
+        tenant_id=message.tenant_id,
+        kind=kind,
+        payload=_payload(message, recipients),
+        reference_type="message",
+        reference_id=message.pk,
+        key=key,
+        due_at=due_at,
+        config_id=message.config_id,
+        priority=message.priority,
+        max_attempts=jobs.get(kind).max_attempts,
+    )
+
+
+def _payload(message: Message, recipients: Sequence[Recipient]) -> dict[str, Any]:
+    return {"message": message.pk, "recipients": [each.pk for each in recipients]}
 
 
 def enqueue_send(message: Message, recipients: Sequence[Recipient], *, key: str, due_at: datetime | None) -> None:
@@ -128,12 +167,24 @@ def enqueue_send(message: Message, recipients: Sequence[Recipient], *, key: str,
     enqueue(
         tenant_id=message.tenant_id,
         kind=send_kind(message.channel),
-        payload={"message": message.pk, "recipients": [each.pk for each in recipients]},
+        payload=_payload(message, recipients),
         reference=("message", message.pk),
         key=key,
         due_at=due_at,
         config_id=message.config_id,
         priority=message.priority,
+    )
+
+
+def enqueue_part(message: Message, number: int) -> None:
+    """Queue the making of recipients of this part of the message's list, in the caller's transaction."""
+    enqueue(
+        tenant_id=message.tenant_id,
+        kind=EXPAND_KIND,
+        payload={"message": message.pk, "part": number},
+        reference=("message", message.pk),
+        key=f"{message.pk}:{number}",
+        priority=min(message.priority, EXPAND_PRIORITY),
     )
 
 
@@ -240,8 +291,8 @@ def _complete(message: Message, recipients: Iterable[Recipient]) -> list[Recipie
     return whole
 
 
-def _by_due(message: Message, recipients: Sequence[Recipient]) -> list[tuple[datetime, list[Recipient]]]:
-    at = max(clock.now(), message.send_at or clock.now())
+def _by_due(message: Message, recipients: Sequence[Recipient], at: datetime) -> list[tuple[datetime, list[Recipient]]]:
+    """Return the recipients by the first moment, from `at` on, that is in nobody's quiet hours."""
     policy = spending.policy_of(message.tenant_id, message.channel)
     if policy is None or policy.quiet_from is None or category_of(message.tenant_id, message.category).is_critical:
         return [(at, list(recipients))] if recipients else []

@@ -118,6 +118,20 @@ class MessageMoved:
     reference_id: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventTypesAsked:
+    """Question to all features: which types of `DomainEvent` are there? Answered with a list of `KnownEventType`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownEventType:
+    """A type of `DomainEvent` by its name, with an object of the kind that it is about, invented."""
+
+    name: str
+    description: str
+    example: Mapping[str, Any]
+
+
 def respond(question_class: type, responder: Responder) -> None:
     """Let `responder` answer this class of questions, after those set earlier. Setting it twice is once."""
     if responder not in _responders[question_class]:

@@ -29,6 +29,10 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Messages", "sms", "messaging.message"),
             ("Templates", "article", "messaging.messagetemplate"),
             ("Suppressed addresses", "block", "messaging.suppression"),
+            ("Preferences", "thumbs_up_down", "messaging.preference"),
+            ("Categories", "category", "messaging.messagecategory"),
+            ("Sending policies", "rule", "messaging.sendingpolicy"),
+            ("Balances", "account_balance_wallet", "messaging.balancereading"),
             ("Unmatched reports", "question_mark", "messaging.unmatchedreport"),
         ),
     ),
@@ -87,7 +91,10 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
 
 
 def _extras() -> list[dict[str, Any]]:
-    links = [_item("API documentation", "menu_book", "/api/docs")]
+    links = [
+        _item("Send & follow messages", "send", reverse("staff:home")),
+        _item("API documentation", "menu_book", "/api/docs"),
+    ]
     if settings.DEMO:
         links.append(_item("Simulators & phone", "smartphone", "/simulator/"))
     return links

@@ -9,13 +9,14 @@ from typing import Any
 from integrations.http.masking import MASK, Mask
 
 PAYER_PAGE = re.compile(rf"/pay/(?:[\w-]+|{MASK})(?P<part>/[a-z]+)?/?(?:[?#][^\s\"'<>]*)?")
+UNSUBSCRIBE_PAGE = re.compile(r"/u/\d+(?::|%3[Aa])[\w-]+/?(?:[?#][^\s\"'<>]*)?")
 
 
 def shown(address: str) -> str:
     """Return a path (with its query, or a whole URL) fit for a log.
 
-    Of a payer's page neither the token, which opens it, nor the query, in which gateways send a client secret; elsewhere the
-    values of secret parameters are masked.
+    Of a payer's page neither the token, which opens it, nor the query, in which gateways send a client secret; no token of an
+    unsubscribe page; elsewhere the values of secret parameters are masked.
     """
     return _without_payers(Mask().url(address))
 
@@ -29,4 +30,5 @@ def mask_payer_pages(_logger: Any, _method: str, event: MutableMapping[str, Any]
 
 
 def _without_payers(text: str) -> str:
+    text = UNSUBSCRIBE_PAGE.sub(f"/u/{MASK}", text)
     return PAYER_PAGE.sub(lambda found: f"/pay/{MASK}{found['part'] or ''}", text)

@@ -16,7 +16,15 @@ from integrations.contracts.inbound import (
     SetupTouched,
     ValidationAsked,
 )
-from integrations.events import DomainEvent, MessageMoved, ReceiptAsked, TimelineAsked, respond, subscribe
+from integrations.events import (
+    DomainEvent,
+    EventTypesAsked,
+    MessageMoved,
+    ReceiptAsked,
+    TimelineAsked,
+    respond,
+    subscribe,
+)
 
 
 def connect() -> None:
@@ -55,6 +63,9 @@ def connect() -> None:
 
     # A message whose first way failed goes on by another.
     subscribe(MessageMoved, messaging.on_message_moved)
+
+    # What may happen at all: told by the catalogue, asked for by notification rules.
+    respond(EventTypesAsked, deliveries.known_event_types)
 
     # What each knows of an object.
     respond(TimelineAsked, ledger.timeline_entries)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,17 @@ from integrations.configs import services
 from integrations.contracts import clock
 from integrations.contracts.capabilities import Environment
 from integrations.contracts.ids import new_token
-from integrations.messaging.models import Message, MessageTemplate
+from integrations.messaging import lists
+from integrations.messaging.models import (
+    FallbackPolicy,
+    InboundMessage,
+    Message,
+    MessageTemplate,
+    NotificationRule,
+    RecipientList,
+    RecurringMessage,
+)
+from integrations.messaging.policies import save_policy
 from integrations.messaging.services import send_sms
 from integrations.models import CallLog, Config, Direction, LogStatus, Membership, QueueItem, Role, Tenant, User
 from integrations.runtime.worker import Outcome, claim, recover_lapsed, run
@@ -162,8 +173,40 @@ def make_setup(config: Config, **fields: Any) -> SetupIntent:
     return SetupIntent.unscoped.create(tenant_id=config.tenant_id, config=config, updated=now, **values)
 
 
+def make_list(tenant: Tenant, content: bytes = b"Phone,Name\n0712345678,Jane\n") -> RecipientList:
+    """Store an uploaded list of recipients."""
+    return lists.store_file(tenant=tenant, file=io.BytesIO(content), filename="parents.csv")
+
+
 def make_template(tenant: Tenant, **fields: Any) -> MessageTemplate:
     return MessageTemplate.unscoped.create(tenant=tenant, **{"name": "fee-due", "body": "{{ amount }} is due.", **fields})
+
+
+def make_inbound(tenant: Tenant, **fields: Any) -> InboundMessage:
+    """Store a text that a parent wrote, as a row only: it moved no list."""
+    values = {"channel": "sms", "provider": "africastalking", "provider_ref": new_token(), "address": "+254712345678", **fields}
+    return InboundMessage.unscoped.create(tenant=tenant, **values)
+
+
+def make_fallback_policy(tenant: Tenant, *steps: str, **fields: Any) -> FallbackPolicy:
+    """Store a policy for texts; each step is `channel`, or `channel:provider`."""
+    policy = FallbackPolicy(tenant=tenant, **{"name": "Go on", "channel": "sms", **fields})
+    given = [(channel, provider) for channel, _, provider in (step.partition(":") for step in steps)]
+    with scope(tenant=tenant):
+        return save_policy(policy=policy, values={}, steps=given)
+
+
+def make_notification_rule(tenant: Tenant, **fields: Any) -> NotificationRule:
+    """Store a rule that texts the payer of each payment by the template `fee-due`."""
+    values = {"name": "Paid", "event_type": "payment.completed", "channel": "sms", "template_name": "fee-due", **fields}
+    return NotificationRule.unscoped.create(tenant=tenant, **values)
+
+
+def make_recurring_message(tenant: Tenant, **fields: Any) -> RecurringMessage:
+    """Store a daily text, as a row only."""
+    request = {"to": ["+254712345678"], "message": "Fees are due on Friday."}
+    values = {"name": "Fees", "channel": "sms", "request": request, "frequency": "daily", "at": time(7, 30), **fields}
+    return RecurringMessage.unscoped.create(tenant=tenant, **values)
 
 
 def make_message(tenant: Tenant, **fields: Any) -> Message:

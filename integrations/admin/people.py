@@ -13,12 +13,15 @@ from django.http import HttpRequest, HttpResponse
 from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultiple
 
 from integrations.adminbase.base import Button, OperatorAdmin, TenantOwnedForm, TenantScopedAdmin
 from integrations.adminbase.render import badge, when
 from integrations.contracts import clock
-from integrations.models import ApiKey, Membership, Tenant, User
+from integrations.contracts.capabilities import Capability
+from integrations.models import ApiKey, Membership, Role, Tenant, User
 from integrations.tenancy.authentication import create_api_key
+from integrations.tenancy.channels import channels_of
 
 # What a person may do follows from memberships; groups would suggest otherwise.
 if admin.site.is_registered(Group):
@@ -42,12 +45,32 @@ class TenantAdmin(OperatorAdmin):
         return {} if obj else {"slug": ("name",)}
 
 
+SEND_CHANNELS = [
+    (Capability.SMS.value, "SMS"),
+    (Capability.EMAIL.value, "E-mail"),
+    (Capability.PUSH.value, "Push"),
+    (Capability.WHATSAPP.value, "WhatsApp"),
+]
+
+
+class MembershipForm(TenantOwnedForm):
+    """Role and channels of a member."""
+
+    channels = forms.MultipleChoiceField(
+        required=False,
+        choices=SEND_CHANNELS,
+        widget=UnfoldAdminCheckboxSelectMultiple,
+        help_text="On which staff may send. Admins may on all, auditors on none.",
+    )
+
+
 class MembershipInline(TabularInline):
     """A user's places in tenants, on the operator's page of that user."""
 
     model = Membership
+    form = MembershipForm
     extra = 0
-    fields = ("tenant", "role", "is_active")
+    fields = ("tenant", "role", "channels", "is_active")
     hide_title = True
 
 
@@ -85,12 +108,20 @@ class MembershipAdmin(TenantScopedAdmin):
     """A tenant's admin sets roles of the tenant's people, but not her own: nobody locks herself out or up."""
 
     can_change = True
-    list_display = ("user", "shown_role", "is_active", when("created", "Since"))
+    form = MembershipForm
+    list_display = ("user", "shown_role", "shown_channels", "is_active", when("created", "Since"))
     list_filter = ("role", "is_active")
     search_fields = ("user__username", "user__email")
-    fields = ("user", "role", "is_active")
+    fields = ("user", "role", "channels", "is_active")
     readonly_fields = ("user",)
     related = ("user",)
+
+    @display(description="May send")
+    def shown_channels(self, obj: Membership) -> str:
+        if obj.role != Role.STAFF:
+            return "all" if obj.role == Role.ADMIN else "none"
+        named = channels_of(obj)
+        return ", ".join(label for name, label in SEND_CHANNELS if name in named) or "none"
 
     @display(description="Role", ordering="role")
     def shown_role(self, obj: Membership) -> str:

@@ -14,9 +14,18 @@ from rest_framework.response import Response
 
 from integrations.contracts.messaging import Balance
 from integrations.contracts.money import InvalidMoney, Money, exponent
-from integrations.messaging import selectors, services
+from integrations.messaging import selectors, services, spending
+from integrations.messaging.bulk_api import routes as bulk_routes
+from integrations.messaging.drafts import Destination
+from integrations.messaging.email_api import routes as email_routes
+from integrations.messaging.fallback_api import routes as fallback_routes
+from integrations.messaging.inbound_api import routes as inbound_routes
 from integrations.messaging.models import Channel, Message
 from integrations.messaging.numbers import normalise_all
+from integrations.messaging.push_api import routes as push_routes
+from integrations.messaging.rules_api import routes as rules_routes
+from integrations.messaging.safety_api import override_reason
+from integrations.messaging.safety_api import routes as safety_routes
 from integrations.messaging.segments import count_segments
 from integrations.messaging.serializers import (
     BalanceSerializer,
@@ -28,7 +37,8 @@ from integrations.messaging.serializers import (
     SmsSendSerializer,
 )
 from integrations.messaging.template_api import routes as template_routes
-from integrations.messaging.templates import fill_in
+from integrations.messaging.templates import fill_in, find_template
+from integrations.messaging.whatsapp_api import routes as whatsapp_routes
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant_of
@@ -38,6 +48,7 @@ class SmsSendView(StaffAPIView):
     """Accept a text; it is sent by the workers."""
 
     key_scope = "messages"
+    send_channel = "sms"
 
     @extend_schema(parameters=[IDEMPOTENCY_KEY], request=SmsSendSerializer, responses={202: MessageSerializer})
     @idempotent
@@ -52,12 +63,16 @@ class SmsSendView(StaffAPIView):
                 to=given["to"],
                 message=_text(request, given),
                 template_name=given["template"],
+                language=given["language"],
+                data=given["data"],
                 sender=given["sender"],
                 provider=given["provider"],
                 config_id=given["config"],
                 reference=(reference["type"], reference["id"]),
                 category=given["category"],
                 send_at=given["send_at"],
+                expires_at=given["expires_at"],
+                override_reason=override_reason(request, given),
                 created_by=str(getattr(request.user, "name", "")),
             )
             attach("message", message.pk)
@@ -82,6 +97,8 @@ class SmsPreviewView(StaffAPIView):
         given = asked.validated_data
         recipients = len(normalise_all(given["to"], country=tenant_of(request).country)) if given["to"] else 0
         counted = count_segments(_text(request, given))
+        policy = spending.policy_of(tenant_of(request).pk, Channel.SMS)
+        cost = spending.estimate(policy, segments=counted.count, recipients=recipients)
         return Response(
             {
                 "encoding": counted.encoding,
@@ -91,6 +108,8 @@ class SmsPreviewView(StaffAPIView):
                 "unusual": list(counted.unusual),
                 "recipients": recipients,
                 "total_segments": counted.count * recipients,
+                "cost": spending.amount_data(cost.total, cost.currency),
+                "cap_left": spending.amount_data(spending.left(tenant_of(request), policy), policy.currency if policy else ""),
             }
         )
 
@@ -168,9 +187,14 @@ def _found(message_id: str, **conditions: Any) -> Message:
 
 
 def _text(request: Request, given: dict[str, Any]) -> str:
-    """Return the text to send: as given, or the template's with its variables filled in."""
+    """Return the text to send: as given, or the template's with its variables filled in; where recipients have values of
+    their own, with its variables as they are."""
     if not given["template"]:
         return str(given["message"])
+    if any(isinstance(each, Destination) and (each.data or each.name) for each in given["to"] or ()):
+        return find_template(
+            tenant=tenant_of(request), channel=Channel.SMS, name=given["template"], language=given["language"]
+        ).body
     return fill_in(
         tenant=tenant_of(request),
         channel=Channel.SMS,
@@ -191,6 +215,14 @@ def _minor_units(balance: Balance) -> int | None:
 MESSAGE_ID = r"(?P<message_id>msg_[0-9a-z]{26})"
 routes: list[Any] = [
     *template_routes,
+    *bulk_routes,
+    *email_routes,
+    *push_routes,
+    *whatsapp_routes,
+    *inbound_routes,
+    *rules_routes,
+    *fallback_routes,
+    *safety_routes,
     path("integrations/sms/send", SmsSendView.as_view()),
     path("integrations/sms/preview", SmsPreviewView.as_view()),
     path("integrations/sms/balance", SmsBalanceView.as_view()),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from django.conf import settings
 
+from integrations.contracts import clock
 from integrations.contracts.email import EmailMessage, Envelope, Mailbox
 from integrations.contracts.messaging import Media, Target
 from integrations.contracts.push import PushNotification
@@ -14,9 +15,14 @@ from integrations.contracts.sms import SmsMessage
 from integrations.contracts.whatsapp import TemplateUse, WhatsAppMessage
 from integrations.messaging import reports
 from integrations.messaging.categories import category_of
-from integrations.messaging.composing import fill, values_of
+from integrations.messaging.composing import fill, letters, only_hidden, values_of
 from integrations.messaging.models import Attachment, Channel, Message, Recipient
+from integrations.messaging.templating import render
 from integrations.messaging.unsubscribing import list_headers
+from integrations.messaging.whatsapp_window import keep_window
+
+LONGEST_TTL = 28 * 86_400
+"""Seconds for which push services keep a notification for a device that is off, at most."""
 
 
 def build_call(message: Message, recipients: Sequence[Recipient]) -> tuple[Any, ...]:
@@ -29,7 +35,7 @@ def callback_url(message: Message) -> str:
     return "" if message.config is None else f"{settings.PUBLIC_BASE_URL}/hooks/{message.config.hook_token}"
 
 
-def message_id_of(message: Message, envelope: int) -> str:
+def message_id_of(message: Message, envelope: int | str) -> str:
     """Return the Message-ID of one letter, without angle brackets: the same for every try."""
     domain = message.sender.rpartition("@")[2] or "localhost"
     return f"{message.pk}.{envelope}@{domain}"
@@ -52,47 +58,66 @@ def _sms(message: Message, recipients: Sequence[Recipient]) -> SmsMessage:
 
 def _email(message: Message, recipients: Sequence[Recipient]) -> EmailMessage:
     given = message.content
-    by_envelope: dict[int, list[Recipient]] = {}
-    for each in recipients:
-        by_envelope.setdefault(each.envelope, []).append(each)
-    headers = dict(given.get("headers") or {})
+    can_unsubscribe = category_of(message.tenant_id, message.category).can_unsubscribe
     return EmailMessage(
         message_id=message.pk,
         sender=Mailbox(message.sender, str(given.get("from_name") or "")),
-        envelopes=tuple(_envelope(message, number, letter) for number, letter in by_envelope.items()),
+        envelopes=tuple(
+            envelope
+            for letter in letters(recipients)
+            for envelope in _envelopes(message, letter, can_unsubscribe=can_unsubscribe)
+        ),
         subject=message.subject,
         text=message.body,
         html=message.html,
         reply_to=tuple(Mailbox(each["address"], each.get("name", "")) for each in given.get("reply_to") or ()),
-        headers=headers,
+        headers=dict(given.get("headers") or {}),
         attachments=tuple(_media(each) for each in Attachment.unscoped.filter(message=message).order_by("id")),
         template_id=str(given.get("template_id") or ""),
-        data=message.data,
+        data=message.data if given.get("template_id") else {},
         category=message.category,
         track=bool(given.get("track")),
     )
 
 
-def _envelope(message: Message, number: int, letter: Sequence[Recipient]) -> Envelope:
-    own = (message.content.get("envelopes") or {}).get(str(number)) or {}
+def _envelopes(message: Message, letter: Sequence[Recipient], *, can_unsubscribe: bool) -> Iterator[Envelope]:
+    """Yield one letter for those of its recipients who are (still, or again) to get it. Providers want somebody in `to`: where
+    nobody is left there, those in `cc` are put there; where all are hidden from each other, each gets a copy of his own."""
+    if len(letter) > 1 and only_hidden(letter):
+        for each in letter:
+            yield _envelope(message, [each], can_unsubscribe=can_unsubscribe)
+    else:
+        yield _envelope(message, letter, can_unsubscribe=can_unsubscribe)
+
+
+def _envelope(message: Message, letter: Sequence[Recipient], *, can_unsubscribe: bool) -> Envelope:
     first = letter[0]
-    words = fill(message, first)
-    alone = len(letter) == 1
+    own = (message.content.get("envelopes") or {}).get(str(first.envelope)) or {}
+    subject, text, html = str(own.get("subject") or ""), "", ""
+    if message.personal:
+        words = fill(message, first)
+        subject = render(subject, values_of(message, first)) if subject else words.subject
+        text, html = words.body, words.html
     headers = dict(own.get("headers") or {})
-    if alone and category_of(message.tenant_id, message.category).can_unsubscribe:
+    if len(letter) == 1 and can_unsubscribe:
         headers |= list_headers(first)
-    data = dict(own.get("data") or {})
-    if alone and not message.personal:
-        data |= first.data
+    groups = {role: [each for each in letter if (each.role or "to") == role] for role in ("to", "cc", "bcc")}
+    lead = next(role for role, group in groups.items() if group)
+    if lead != "to":
+        groups["to"], groups[lead] = groups[lead], []
+    # A letter of one's own within a shared number needs an id of its own; it is the same at every try all the same.
+    copied = not first.role or lead == "bcc"
+    number = f"{first.envelope}.{first.pk}" if copied else first.envelope
     return Envelope(
-        to=tuple(_target(each) for each in letter if each.role in ("", "to")),
-        cc=tuple(_target(each) for each in letter if each.role == "cc"),
-        bcc=tuple(_target(each) for each in letter if each.role == "bcc"),
+        to=tuple(_target(each) for each in groups["to"]),
+        cc=tuple(_target(each) for each in groups["cc"]),
+        bcc=tuple(_target(each) for each in groups["bcc"]),
         message_id=message_id_of(message, number),
-        subject=own.get("subject") or (words.subject if message.personal else ""),
-        text=own.get("text") or (words.body if message.personal else ""),
-        html=own.get("html") or (words.html if message.personal else ""),
-        data=values_of(message, first) if message.personal and not own else data,
+        subject=subject,
+        text=text,
+        html=html,
+        # All recipients of a letter carry its values; those of hub templates are filled in already.
+        data=first.data if message.content.get("template_id") else {},
         headers=headers,
     )
 
@@ -116,16 +141,26 @@ def _push(message: Message, recipients: Sequence[Recipient]) -> PushNotification
         badge=given.get("badge"),
         # Ours where nobody named one: should an answer get lost, a second try replaces the first on the device.
         collapse_key=str(given.get("collapse_key") or message.pk),
-        ttl=given.get("ttl"),
+        ttl=_seconds_to_live(message),
         urgent=bool(given.get("urgent", True)),
         device_environment=device.environment if device is not None and device.environment == "sandbox" else "",
         app=device.app if device is not None else str(given.get("app") or ""),
     )
 
 
+def _seconds_to_live(message: Message) -> int | None:
+    """Return how long a push service may keep what it can't deliver: as asked for, and never past the message's own end."""
+    asked: int | None = message.content.get("ttl")
+    if message.expires_at is None:
+        return asked
+    left = max(0, min(int((message.expires_at - clock.now()).total_seconds()), LONGEST_TTL))
+    return left if asked is None else min(asked, left)
+
+
 def _whatsapp(message: Message, recipients: Sequence[Recipient]) -> WhatsAppMessage:
     given = message.content
     recipient = recipients[0]
+    keep_window(message, recipient)
     media = Attachment.unscoped.filter(message=message).order_by("id").first()
     return WhatsAppMessage(
         message_id=message.pk,
@@ -142,14 +177,14 @@ def _whatsapp(message: Message, recipients: Sequence[Recipient]) -> WhatsAppMess
 def _template(given: dict[str, Any] | None, recipient: Recipient) -> TemplateUse | None:
     if not given:
         return None
-    header_media = given.get("header_media")
+    file = given.get("header_media")
     return TemplateUse(
         name=str(given.get("name") or ""),
         language=str(given.get("language") or ""),
         id=str(given.get("id") or ""),
-        body=tuple(recipient.data.get("body") or given.get("body") or ()),
+        body=tuple(own if isinstance(own := recipient.data.get("body"), list) else given.get("body") or ()),
         header=tuple(given.get("header") or ()),
-        header_media=Media("", header_media["content_type"], url=header_media["url"]) if header_media else None,
+        header_media=Media(file.get("filename") or "", file["content_type"], url=file["url"]) if file else None,
         buttons={int(index): str(value) for index, value in (given.get("buttons") or {}).items()},
     )
 

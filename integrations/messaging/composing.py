@@ -16,6 +16,8 @@ from integrations.messaging.unsubscribing import unsubscribe_url
 from integrations.registry import get_provider
 
 LARGEST_BATCH = 1000
+MOST_TEXTS = 25
+"""Letters of one call that each say something else: some providers are called for each of them, and a worker's lease ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ def batches(message: Message, recipients: Sequence[Recipient], view: ConfigView)
     """Divide recipients into those of one call each: as many as the account takes, and no more than get the same words."""
     largest = batch_size(view, message.channel)
     if message.channel == Channel.EMAIL:
+        largest = min(largest, MOST_TEXTS) if message.personal else largest
         yield from _letters(recipients, largest, _recipient_limit(view))
     elif message.channel == Channel.SMS and largest > 1:
         for _text, same in _by_text(message, recipients):
@@ -75,19 +78,35 @@ def _by_text(message: Message, recipients: Sequence[Recipient]) -> Iterable[tupl
     return groups.items()
 
 
+def letter_of(recipient: Recipient) -> tuple[int, int]:
+    """Return which letter of an e-mail a recipient gets. Those without a role (of an uploaded list) each get one of their own:
+    strangers never stand in one header."""
+    return recipient.envelope, 0 if recipient.role else recipient.pk
+
+
+def letters(recipients: Sequence[Recipient]) -> Iterator[list[Recipient]]:
+    """Yield the recipients of an e-mail letter by letter."""
+    in_order = sorted(recipients, key=lambda each: (letter_of(each), each.pk))
+    for _letter, group in groupby(in_order, key=letter_of):
+        yield list(group)
+
+
+def only_hidden(letter: Sequence[Recipient]) -> bool:
+    """Tell whether nobody but hidden recipients is left of a letter: each gets a copy of his own then."""
+    return all(each.role == "bcc" for each in letter)
+
+
 def _letters(recipients: Sequence[Recipient], largest: int, limit: int) -> Iterator[list[Recipient]]:
     """Keep each letter's recipients together; a call has at most `largest` letters and `limit` recipients."""
     call: list[Recipient] = []
-    letters = 0
-    for _number, group in groupby(
-        sorted(recipients, key=lambda each: (each.envelope, each.pk)), key=lambda each: each.envelope
-    ):
-        letter = list(group)
-        if call and (letters == largest or len(call) + len(letter) > limit):
+    count = 0
+    for letter in letters(recipients):
+        copies = len(letter) if only_hidden(letter) else 1
+        if call and (count + copies > largest or len(call) + len(letter) > limit):
             yield call
-            call, letters = [], 0
+            call, count = [], 0
         call += letter
-        letters += 1
+        count += copies
     if call:
         yield call
 

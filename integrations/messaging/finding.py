@@ -13,6 +13,7 @@ from integrations.contracts.sms import SmsAdapter
 from integrations.contracts.whatsapp import WhatsAppAdapter
 from integrations.messaging import reports
 from integrations.messaging.calls import message_id_of
+from integrations.messaging.closing import finish_items_of, open_items_of
 from integrations.messaging.composing import fill
 from integrations.messaging.models import Channel, Message, Recipient
 from integrations.messaging.transitions import advance, note
@@ -137,7 +138,7 @@ class FindJob(ProviderJob):
             ):
                 self._again(item, recipient)
                 return
-        reports.finish_items_of(recipient)
+        finish_items_of(recipient)
 
     def failed(self, item: QueueItem, error: ProviderError) -> None:
         recipient = self._locked(item)
@@ -162,7 +163,7 @@ class FindJob(ProviderJob):
     @staticmethod
     def _give_up(recipient: Recipient, why: str) -> None:
         note(recipient, at=clock.now(), source="queue", detail=why)
-        for item in reports.open_items_of(recipient).filter(state=QueueState.UNKNOWN):
+        for item in open_items_of(recipient).filter(state=QueueState.UNKNOWN):
             item.state = QueueState.NEEDS_REVIEW
             item.save()
             raise_alert(

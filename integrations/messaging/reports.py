@@ -19,14 +19,15 @@ from integrations.contracts import clock
 from integrations.contracts.inbound import MessageReported, Trust
 from integrations.contracts.messaging import Engagement, MessageState, SuppressReason
 from integrations.events import Unmatched
+from integrations.messaging.closing import finish_items_of
 from integrations.messaging.engagements import engage
 from integrations.messaging.models import Channel, Recipient, UnmatchedReport
 from integrations.messaging.screening import suppress
 from integrations.messaging.transitions import advance, note
-from integrations.models import ExternalReference, QueueItem, QueueState
-from integrations.runtime.alerts import resolve_alert
+from integrations.models import ExternalReference
 
 REPLAY_WINDOW = timedelta(minutes=10)
+WHOLE_SECONDS = timedelta(seconds=2)
 ADOPTION_WINDOW = timedelta(hours=24)
 
 
@@ -122,6 +123,9 @@ def receive(event: MessageReported) -> None:
 def apply(recipient: Recipient, report: Report) -> None:
     """Move the (locked) recipient on as the report says, and suppress its address where a trusted report asks for it."""
     source = "report" if report.trusted else "hint"
+    if timedelta() < recipient.updated - report.at < WHOLE_SECONDS:
+        # Many providers tell whole seconds: the delivery would seem to come before the sending.
+        report = replace(report, at=recipient.updated)
     if report.suppress and report.trusted:
         suppress(
             tenant_id=recipient.tenant_id,
@@ -130,6 +134,7 @@ def apply(recipient: Recipient, report: Report) -> None:
             reason=report.suppress,
             detail=report.detail,
             source=recipient.message.provider,
+            at=report.at,
         )
     if report.cost and report.trusted:
         recipient.cost, recipient.currency = Decimal(report.cost), report.currency
@@ -294,29 +299,3 @@ def _use(row: UnmatchedReport, recipient: Recipient) -> None:
     apply(recipient, replace(kept, at=max(kept.at, recipient.updated)))
     row.matched_at = clock.now()
     row.save()
-
-
-def open_items_of(recipient: Recipient) -> QuerySet[QueueItem]:
-    """Return the (locked) queue items that wait for the truth about this recipient; one that is locked is left out: it is
-    being settled by somebody who knows more."""
-    found: QuerySet[QueueItem] = QueueItem.unscoped.filter(
-        tenant_id=recipient.tenant_id,
-        kind=f"{recipient.message.channel}.send",
-        reference_type="message",
-        reference_id=recipient.message_id,
-        state__in=[QueueState.NEEDS_REVIEW, QueueState.UNKNOWN],
-        payload__recipients__contains=recipient.pk,
-    ).select_for_update(skip_locked=True)
-    return found
-
-
-def finish_items_of(recipient: Recipient) -> None:
-    """Complete the queue items in review whose last doubtful recipient this was."""
-    for item in open_items_of(recipient):
-        others = Recipient.unscoped.filter(
-            tenant_id=recipient.tenant_id, pk__in=item.payload["recipients"], state=MessageState.UNKNOWN
-        ).exclude(pk=recipient.pk)
-        if not others.exists():
-            item.state, item.finished_at = QueueState.COMPLETED, clock.now()
-            item.save()
-            resolve_alert(tenant_id=item.tenant_id, kind="needs_review", subject=f"{item.kind} #{item.pk}")

@@ -11,7 +11,7 @@ from django.db.models.functions import RowNumber
 from integrations.contracts.messaging import MessageState
 from integrations.events import TimelineAsked, TimelineEntry
 from integrations.messaging.models import Channel, Message, MessageEvent, Recipient
-from integrations.messaging.transitions import cost_object, reference_object, stamp
+from integrations.messaging.transitions import cost_object, reference_object, shown_address, stamp
 
 RECIPIENTS_SHOWN = 100
 """Recipients in a message's own data; all of them are at `messages/{id}/recipients`."""
@@ -36,7 +36,8 @@ def get_message(message_id: str, *, channel: str | None = None) -> Message:
 def list_recipients(message: Message) -> QuerySet[Recipient]:
     """Return a message's recipients with their stories, in the order in which they were given."""
     events = MessageEvent.objects.order_by("at", "id")
-    return Recipient.objects.filter(message=message).order_by("id").prefetch_related(Prefetch("events", queryset=events))
+    rows = Recipient.objects.filter(message=message).select_related("message").order_by("id")
+    return rows.prefetch_related(Prefetch("events", queryset=events))
 
 
 def count_states(message_ids: Sequence[str]) -> dict[str, dict[str, int]]:
@@ -75,7 +76,8 @@ def messages_data(messages: Sequence[Message]) -> list[dict[str, Any]]:
     counts = count_states(ids)
     place = Window(RowNumber(), partition_by=F("message_id"), order_by=F("id").asc())
     first: dict[str, list[Recipient]] = {each: [] for each in ids}
-    for row in Recipient.objects.filter(message_id__in=ids).annotate(place=place).filter(place__lte=LISTED).order_by("id"):
+    rows = Recipient.objects.filter(message_id__in=ids).select_related("message").annotate(place=place)
+    for row in rows.filter(place__lte=LISTED).order_by("id"):
         first[row.message_id].append(row)
     return [message_data(each, counts=counts[each.pk], shown=first[each.pk]) for each in messages]
 
@@ -91,7 +93,8 @@ def message_data(
     if counts is None:
         counts = count_states([message.pk])[message.pk]
     if shown is None:
-        rows = list_recipients(message) if with_events else Recipient.objects.filter(message=message).order_by("id")
+        plain = Recipient.objects.filter(message=message).select_related("message").order_by("id")
+        rows = list_recipients(message) if with_events else plain
         shown = list(rows[:RECIPIENTS_SHOWN])
     return {
         "id": message.pk,
@@ -123,7 +126,7 @@ def recipient_data(recipient: Recipient, *, with_events: bool) -> dict[str, Any]
     """Return a recipient as the API shows him; `with_events` reads his story: prefetch it."""
     failed = recipient.state in {MessageState.FAILED, MessageState.BOUNCED, MessageState.COMPLAINED, MessageState.UNKNOWN}
     data: dict[str, Any] = {
-        "to": recipient.address,
+        "to": shown_address(recipient),
         "name": recipient.name,
         "role": recipient.role,
         "status": recipient.state,
@@ -161,7 +164,7 @@ def _entry(event: MessageEvent) -> TimelineEntry:
     message = recipient.message
     channel = Channel(message.channel).label
     what = f"{message.category.capitalize()} {channel}" if message.category else channel
-    text = f"{what} to {recipient.address}: {event.state or event.detail}"
+    text = f"{what} to {shown_address(recipient)}: {event.state or event.detail}"
     if event.state and event.detail:
         text += f" ({event.detail})"
     if event.state == MessageState.SENT and recipient.provider_ref:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from typing import Any
 
 import django_filters
@@ -10,11 +12,48 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from integrations.contracts.messaging import MessageState
+from integrations.messaging.drafts import Destination
 from integrations.messaging.models import Channel, Message, Recipient
 from integrations.messaging.services import MAX_LENGTH, MAX_RECIPIENTS
 from integrations.tenancy.serializers import StrictSerializer
 
+MAX_OBJECTS = 1_000
+"""Recipients of one call that may have values of their own."""
 OVERALL = [*(state.value for state in MessageState), "partial", "preparing", "paused"]
+
+
+class DataField(serializers.DictField):
+    """Values of a text's variables; they are kept with the message, so none may hold what the database can't."""
+
+    default_error_messages = {"characters": "Null characters and lone surrogates can't be kept."}
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        found: dict[str, Any] = super().to_internal_value(data)
+        try:
+            json.dumps(found, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            self.fail("characters")
+        if "\\u0000" in json.dumps(found):
+            self.fail("characters")
+        return found
+
+
+class AddressesSerializer(StrictSerializer):
+    """Where else a recipient can be reached, should the tenant's fallback policy want to go on by another channel."""
+
+    sms = serializers.CharField(max_length=40, required=False)
+    email = serializers.EmailField(max_length=254, required=False)
+    whatsapp = serializers.CharField(max_length=40, required=False)
+    push = serializers.CharField(max_length=150, required=False, help_text="The user whose devices are registered.")
+
+
+class RecipientSerializer(StrictSerializer):
+    """One recipient with what is his own."""
+
+    to = serializers.CharField(max_length=40)
+    name = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
+    data = DataField(required=False, default=dict, help_text="His values of the text's variables.")
+    fallback = AddressesSerializer(required=False, default=dict)
 
 
 @extend_schema_field(
@@ -43,6 +82,61 @@ class RecipientsField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string"},
+            {
+                "type": "array",
+                "items": {
+                    "oneOf": [
+                        {"type": "string"},
+                        {
+                            "type": "object",
+                            "properties": {
+                                "to": {"type": "string"},
+                                "name": {"type": "string"},
+                                "data": {"type": "object", "additionalProperties": {}},
+                                "fallback": {
+                                    "type": "object",
+                                    "properties": {name: {"type": "string"} for name in ("email", "whatsapp", "push")},
+                                },
+                            },
+                            "required": ["to"],
+                        },
+                    ]
+                },
+                "minItems": 1,
+                "maxItems": MAX_RECIPIENTS,
+            },
+        ]
+    }
+)
+class PersonalRecipientsField(RecipientsField):
+    """As its base; of the list each may also be an object with what is the recipient's own (`RecipientSerializer`)."""
+
+    default_error_messages = {
+        "shape": "Give one number or a list of numbers, as text, or of objects with `to`.",
+        "objects": "At most {limit} of the recipients may be objects.",
+    }
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, list) or not any(isinstance(each, dict) for each in data):
+            return super().to_internal_value(data)
+        if sum(isinstance(each, dict) for each in data) > MAX_OBJECTS:
+            self.fail("objects", limit=MAX_OBJECTS)
+        super().to_internal_value([each["to"] if isinstance(each, dict) and "to" in each else each for each in data])
+        return [_destination(number, each) if isinstance(each, dict) else each for number, each in enumerate(data)]
+
+
+def _destination(number: int, data: dict[str, Any]) -> Destination:
+    asked = RecipientSerializer(data=data)
+    if not asked.is_valid():
+        raise serializers.ValidationError({str(number): asked.errors})
+    given = asked.validated_data
+    return Destination(given["to"], name=given["name"], data=given["data"], alternatives=dict(given["fallback"]))
+
+
 class MessageReferenceSerializer(StrictSerializer):
     type = serializers.CharField(max_length=30)
     id = serializers.CharField(max_length=60)
@@ -58,7 +152,7 @@ class TextSerializer(StrictSerializer):
     language = serializers.CharField(
         max_length=10, required=False, allow_blank=True, default="", help_text="Which variant of the template."
     )
-    data = serializers.DictField(required=False, default=dict, help_text="Values of the template's variables.")
+    data = DataField(required=False, default=dict, help_text="Values of the template's variables.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["message"] and attrs["template"]:
@@ -69,17 +163,46 @@ class TextSerializer(StrictSerializer):
 
 
 class SmsSendSerializer(TextSerializer):
-    to = RecipientsField()
+    to = PersonalRecipientsField()
+    fallback = AddressesSerializer(
+        required=False, default=dict, help_text="Where else the one recipient can be reached; of several each names his own."
+    )
     sender = serializers.CharField(max_length=20, required=False, default="", allow_blank=True)
     provider = serializers.CharField(max_length=50, required=False, allow_null=True, default=None)
     config = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=2**62)
     category = serializers.CharField(max_length=30, required=False, default="", allow_blank=True)
     send_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    expires_at = serializers.DateTimeField(
+        required=False, allow_null=True, default=None, help_text="Not sent later than that: it would be stale."
+    )
+    override_suppression = serializers.CharField(
+        max_length=200,
+        required=False,
+        default="",
+        allow_blank=True,
+        help_text="Why it goes to suppressed addresses too; admins only.",
+    )
     reference = MessageReferenceSerializer(required=False, allow_null=True, default=None)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        attrs = super().validate(attrs)
+        elsewhere = dict(attrs.pop("fallback"))
+        if elsewhere:
+            if len(attrs["to"]) != 1:
+                raise serializers.ValidationError({"fallback": "This is for one recipient; give several of them as objects."})
+            (only,) = attrs["to"]
+            alone = Destination(only) if isinstance(only, str) else only
+            attrs["to"] = [replace(alone, alternatives={**alone.alternatives, **elsewhere})]
+        return attrs
 
 
 class SmsPreviewSerializer(TextSerializer):
     to = RecipientsField(required=False, default=None)
+
+
+class CostSerializer(serializers.Serializer[Any]):
+    value = serializers.CharField(help_text="Major units; may be a fraction of the minor unit.")
+    currency = serializers.CharField(allow_blank=True)
 
 
 class SmsPreviewResultSerializer(serializers.Serializer[Any]):
@@ -90,6 +213,8 @@ class SmsPreviewResultSerializer(serializers.Serializer[Any]):
     unusual = serializers.ListField(child=serializers.CharField(), help_text="The characters that force UCS-2.")
     recipients = serializers.IntegerField(help_text="Distinct numbers; 0 where none were given.")
     total_segments = serializers.IntegerField(help_text="Parts that would be billed for all recipients.")
+    cost = CostSerializer(allow_null=True, help_text="Expected for all recipients; null where no price is set.")
+    cap_left = CostSerializer(allow_null=True, help_text="What is left of the tenant's cap in this period; null without one.")
 
 
 class BalanceSerializer(serializers.Serializer[Any]):
@@ -97,11 +222,6 @@ class BalanceSerializer(serializers.Serializer[Any]):
     amount = serializers.IntegerField(help_text="Minor units, rounded down.", allow_null=True)
     currency = serializers.CharField(allow_blank=True)
     value = serializers.CharField(help_text="The exact balance in major units.")
-
-
-class CostSerializer(serializers.Serializer[Any]):
-    value = serializers.CharField(help_text="Major units; may be a fraction of the minor unit.")
-    currency = serializers.CharField(allow_blank=True)
 
 
 class MessageEventSerializer(serializers.Serializer[Any]):

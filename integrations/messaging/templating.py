@@ -12,6 +12,8 @@ from html import escape
 from typing import Any
 
 VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)\s*\}\}")
+UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+"""What neither the database nor a provider takes: null characters, and halves of a pair."""
 LONGEST_VALUE = 2000
 
 
@@ -59,4 +61,4 @@ def _value(data: Mapping[str, Any], name: str) -> str | None:
     if isinstance(found, bool) or not isinstance(found, str | int | float | Decimal):
         return None
     text = str(found).strip()
-    return text if text and len(text) <= LONGEST_VALUE and "\0" not in text else None
+    return text if text and len(text) <= LONGEST_VALUE and UNWRITABLE.search(text) is None else None

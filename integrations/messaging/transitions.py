@@ -7,7 +7,7 @@ from typing import Any
 
 from integrations.contracts.messaging import MessageState
 from integrations.events import DomainEvent, MessageMoved, emit
-from integrations.messaging.models import Message, MessageEvent, Recipient
+from integrations.messaging.models import Channel, Message, MessageEvent, Recipient
 
 QUEUED, SENT, DELIVERED, READ = MessageState.QUEUED, MessageState.SENT, MessageState.DELIVERED, MessageState.READ
 FAILED, BOUNCED, COMPLAINED = MessageState.FAILED, MessageState.BOUNCED, MessageState.COMPLAINED
@@ -117,7 +117,7 @@ def recipient_object(recipient: Recipient) -> dict[str, Any]:
     return {
         "id": message.pk,
         "channel": message.channel,
-        "to": recipient.address,
+        "to": shown_address(recipient),
         "status": recipient.state,
         "provider": message.provider,
         "provider_ref": recipient.provider_ref,
@@ -126,12 +126,27 @@ def recipient_object(recipient: Recipient) -> dict[str, Any]:
         "encoding": message.encoding,
         "category": message.category,
         "reference": reference_object(message),
+        "continues": message.continues_id,
+        "fallback": _fallback(recipient) if failed else None,
         "cost": cost_object(recipient),
         "error": {"code": recipient.provider_status, "message": recipient.detail} if failed else None,
         "created": stamp(message.created),
         "sent_at": stamp(recipient.sent_at),
         "delivered_at": stamp(recipient.delivered_at),
     }
+
+
+def _fallback(recipient: Recipient) -> str | None:
+    """Return the message that went on in place of this one. Where one is about to, its own events name this one."""
+    found: str | None = Recipient.unscoped.filter(instead_of=recipient).values_list("message_id", flat=True).first()
+    return found
+
+
+def shown_address(recipient: Recipient) -> str:
+    """Return the address as people and systems may see it: a device's token is as good as a key to it, so it is cut."""
+    address = recipient.address
+    is_token = recipient.message.channel == Channel.PUSH and not recipient.message.content.get("topic")
+    return f"…{address[-8:]}" if is_token and len(address) > 16 else address
 
 
 def reference_object(message: Message) -> dict[str, str] | None:

@@ -25,7 +25,7 @@ from integrations.tenancy.views import tenant_of
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=60)
 NEVER_STORED = frozenset({401, 403, 404, 409, 429, 503})
-PASSING_CODES = frozenset({"not_configured"})
+PASSING_CODES = frozenset({"not_configured", "spend_cap_reached"})
 """Refusals that say something of the hub's settings and nothing of the request: the same one may be right tomorrow."""
 
 _current: ContextVar[IdempotencyRecord | None] = ContextVar("idempotency_record", default=None)

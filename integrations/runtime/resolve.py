@@ -25,7 +25,8 @@ def resolve(call: Call, *, tenant_id: int) -> ConfigView:
     view = None if call.config_id is not None else _granted(tenant_id, call)
     if view is None:
         what = f"{call.capability.value} with {call.provider}" if call.provider else call.capability.value
-        raise NotConfigured(f"No active config serves {what}.", provider=call.provider or "", attr="provider")
+        attr = "config" if call.config_id is not None else "provider"
+        raise NotConfigured(f"No active config serves {what}.", provider=call.provider or "", attr=attr)
     return view
 
 
@@ -42,13 +43,11 @@ def find_config(
     enabled = Config.unscoped.filter(tenant_id=tenant_id, provider__enabled=True)
     mine = enabled.filter(is_active=True)
     if config_id is not None:
-        return (mine if active_only else enabled).filter(pk=config_id).first()
+        named: Config | None = (mine if active_only else enabled).filter(pk=config_id).first()
+        return named if named is not None and _can(named.provider_id, capability) else None
     primary = PrimaryConfig.unscoped.filter(tenant_id=tenant_id, category=capability).values_list("config_id", flat=True)
     if provider:
-        try:
-            if capability not in get_provider(provider).categories:
-                return None
-        except UnknownProvider:
+        if not _can(provider, capability):
             return None
         of_provider = mine.filter(provider_id=provider)
         own: Config | None = of_provider.filter(pk__in=primary).first() or of_provider.order_by("id").first()
@@ -58,6 +57,13 @@ def find_config(
         return chosen
     able: list[Config] = list(mine.filter(provider_id__in=[p.slug for p in providers_of(capability)]).order_by("id")[:2])
     return able[0] if len(able) == 1 else None
+
+
+def _can(provider: str, capability: str) -> bool:
+    try:
+        return capability in get_provider(provider).categories
+    except UnknownProvider:
+        return False
 
 
 def _granted(tenant_id: int, call: Call) -> ConfigView | None:

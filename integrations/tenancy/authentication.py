@@ -15,6 +15,7 @@ from rest_framework.request import Request
 
 from integrations.contracts import clock
 from integrations.models import ApiKey, Membership, Role, Tenant, User
+from integrations.tenancy.channels import channels_of
 
 SEEN_EVERY = timedelta(minutes=1)
 
@@ -22,7 +23,8 @@ SEEN_EVERY = timedelta(minutes=1)
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Who makes the request: a key of a tenant's system, or a person in one of her tenants. `tenant` None: an operator
-    (superuser) who picked none. `scopes` empty: all that the role may."""
+    (superuser) who picked none. `scopes` empty: all that the role may. `channels`: those on which a person on the staff may
+    send."""
 
     tenant: Tenant | None
     role: str
@@ -30,6 +32,7 @@ class Principal:
     user: User | None = None
     key_id: str = ""
     scopes: frozenset[str] = frozenset()
+    channels: frozenset[str] = frozenset()
 
     is_authenticated = True
     is_active = True
@@ -113,4 +116,6 @@ def principal_of(user: Any, slug: str = "") -> Principal:
         raise PermissionDenied("You are not a member of this tenant." if slug else "You are not a member of any tenant.")
     if len(mine) > 1:
         raise PermissionDenied("You belong to several tenants: name one in the X-Tenant header.")
-    return Principal(tenant=mine[0].tenant, role=mine[0].role, name=user.get_username(), user=user)
+    return Principal(
+        tenant=mine[0].tenant, role=mine[0].role, name=user.get_username(), user=user, channels=channels_of(mine[0])
+    )

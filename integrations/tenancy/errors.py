@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import exceptions
@@ -23,12 +24,22 @@ class ProviderFailure(exceptions.APIException):
         self.wait = error.retry_after
 
 
+class BodyTooLarge(exceptions.APIException):
+    """The body is larger than `DATA_UPLOAD_MAX_MEMORY_SIZE` (routes that take files have limits of their own)."""
+
+    status_code = 413
+    default_code = "request_too_large"
+    default_detail = "The body is too large."
+
+
 class HubExceptionHandler(ExceptionHandler):
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         if isinstance(exc, InvalidRequest) and exc.attr and not exc.provider_code:
             return exceptions.ValidationError({exc.attr: [exc.message]}, code=exc.code)
         if isinstance(exc, ProviderError):
             return ProviderFailure(exc)
+        if isinstance(exc, RequestDataTooBig):
+            return BodyTooLarge()
         if isinstance(exc, SchemaErrors):
             return exceptions.ValidationError({name: [text] for name, text in exc.errors.items()})
         converted: Exception = super().convert_known_exceptions(exc)

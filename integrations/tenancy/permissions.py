@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
 from integrations.models import Role
 from integrations.tenancy.authentication import Principal
+from integrations.tenancy.channels import role_may_send
 
 
 class _TenantRole(BasePermission):
     staff = False
+    message: str
 
     def has_permission(self, request: Request, view: Any) -> bool:
         principal = request.user
@@ -44,7 +47,33 @@ class IsTenantAdmin(_TenantRole):
     """Admins; auditors for reading."""
 
 
+def may_send_as(principal: object, channel: str) -> bool:
+    """Tell whether who asks may send on a channel: people on the staff need it in their membership, API keys a scope alone."""
+    if not isinstance(principal, Principal):
+        return False
+    return bool(principal.key_id) or role_may_send(principal.role, principal.channels, channel)
+
+
+def require_channel(request: Request, channel: str) -> None:
+    """Raise `PermissionDenied` where who asks may not send on the channel: for views that learn it from their object."""
+    if not may_send_as(request.user, channel):
+        raise PermissionDenied(_refusal(channel))
+
+
 class IsTenantStaff(_TenantRole):
-    """Staff and admins; auditors for reading."""
+    """Staff and admins; auditors for reading. A view with `send_channel` sends on that channel (`may_send_as`)."""
 
     staff = True
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not super().has_permission(request, view):
+            return False
+        channel = getattr(view, "send_channel", "")
+        if channel and request.method not in SAFE_METHODS and not may_send_as(request.user, channel):
+            self.message = _refusal(channel)
+            return False
+        return True
+
+
+def _refusal(channel: str) -> str:
+    return f"You may not send on this channel ({channel}): an admin can allow it in your membership."

@@ -32,13 +32,15 @@ class Client:
         body: Any = None,
         headers: dict[str, str] | None = None,
         params: dict[str, str] | None = None,
+        files: dict[str, tuple[str, bytes, str]] | None = None,
         expect: int | tuple[int, ...] = 200,
     ) -> requests.Response:
-        """One call. Raises StepFailedError with status and body unless the status is an expected one."""
+        """One call; with `files` {field: (name, content, type)} a form. Raises StepFailedError with status and body unless the
+        status is an expected one."""
         expected = (expect,) if isinstance(expect, int) else expect
         try:
             response = self._session.request(
-                method, self.base_url + path, json=body, headers=headers, params=params, timeout=TIMEOUT
+                method, self.base_url + path, json=body, headers=headers, params=params, files=files, timeout=TIMEOUT
             )
         except requests.RequestException as error:
             raise StepFailedError(f"{method} {path}: {error}") from error

@@ -6,8 +6,8 @@ from typing import Any
 
 from integrations_site.demo.client import Client
 from integrations_site.demo.report import Report, StepFailedError
+from integrations_site.demo.webhooks import register
 
-ACCOUNT = "school"  # the simulators' name of the account that the seed gave the school
 AMOUNTS = {"KES": 150_000, "USD": 2_500}
 
 
@@ -39,7 +39,7 @@ class PayerPages:
         features = setup["features"]
         if "redirect" not in features["methods"]:
             return []
-        self._register(config, setup["webhooks"])
+        register(self.hub, self.simulator, config)
         currency = next(each for each in AMOUNTS if each in features["currencies"])
         payment = self.hub.json(
             "POST",
@@ -59,12 +59,3 @@ class PayerPages:
         if payment["status"] != "requires_action" or not payment["next_action"]:
             raise StepFailedError(f"{slug}: expected a page for the payer, got {payment['status']}: {payment['failure']}")
         return [(setup["provider"]["name"], payment["next_action"]["url"])]
-
-    def _register(self, config: dict[str, Any], webhooks: dict[str, Any]) -> None:
-        """By the provider's API where it has one, else as a person would in its dashboard."""
-        slug = config["provider"]
-        if webhooks["method"] == "api":
-            self.hub.json("POST", f"/api/v1/integrations/setup/{slug}/webhooks", body={"config": config["id"]})
-        else:
-            url = webhooks["purposes"][0]["url"]
-            self.simulator.send("PUT", f"/control/{slug}/accounts/{ACCOUNT}", body={"webhook_url": url})

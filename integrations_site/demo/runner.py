@@ -11,6 +11,7 @@ from typing import Any
 from integrations_site.demo.client import Client, wait_for
 from integrations_site.demo.environment import prepare
 from integrations_site.demo.job import SchoolFee
+from integrations_site.demo.notice import SchoolNotice
 from integrations_site.demo.pages import PayerPages
 from integrations_site.demo.report import Report, StepFailedError
 from integrations_site.embedded import EmbeddedPostgres
@@ -80,6 +81,7 @@ class Demo:
             try:
                 seeded = self._bring_up(manager, environment)
                 self._do_job(seeded)
+                self._tell_parents(seeded)
                 payer_pages = self._open_pages(seeded)
             except StepFailedError:
                 self._show_logs(manager)
@@ -154,6 +156,10 @@ class Demo:
                 rows = [(entry["at"], entry["kind"], entry["status"], entry["text"]) for entry in job.timeline]
                 self._report.table(f"Timeline of {job.payment_id}", rows)
 
+    def _tell_parents(self, seeded: Mapping[str, Any]) -> None:
+        school = seeded["tenants"][0]
+        SchoolNotice(self._hub(school["api_key"]), self._simulator(), self._report).run()
+
     def _open_pages(self, seeded: Mapping[str, Any]) -> list[tuple[str, str]]:
         school = seeded["tenants"][0]
         return PayerPages(self._hub(school["api_key"]), self._simulator(), self._report).run()
@@ -168,6 +174,7 @@ class Demo:
         hub, simulator = self._hub().base_url, self._simulator().base_url
         pages = [
             ("admin", f"{hub}/admin/"),
+            ("staff console (SMS, e-mail)", f"{hub}/staff/"),
             ("API documentation", f"{hub}/api/docs (Redoc: {hub}/api/redoc)"),
             ("phone", f"{simulator}/phone"),
             ("simulators' control page", f"{simulator}/"),

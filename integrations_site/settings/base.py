@@ -35,11 +35,14 @@ OUTBOUND_HTTPS_ONLY = env.bool("OUTBOUND_HTTPS_ONLY", default=True)
 TRUSTED_PROXY_HOPS = env.int("TRUSTED_PROXY_HOPS", default=0)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=90)
+# Stored webhook requests, those of strangers included; what still waits to be processed stays.
+RECEIPT_RETENTION_DAYS = env.int("RECEIPT_RETENTION_DAYS", default=90)
 
 INSTALLED_APPS = [
     "integrations_site.apps.SiteConfig",
     "unfold",
     "unfold.contrib.filters",
+    "unfold.contrib.forms",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -48,6 +51,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "axes",
     "django_filters",
+    "django_htmx",
     "django_prometheus",
     "django_q",
     "django_structlog",
@@ -75,6 +79,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "integrations_site.request_log.RequestLogMiddleware",
     "integrations.tenancy.middleware.SessionScopeMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]

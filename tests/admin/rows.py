@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import time, timedelta
+from decimal import Decimal
 from typing import Any
 
 from integrations.contracts import clock
 from integrations.contracts.ids import new_id, new_token
-from integrations.messaging.models import Message, MessageEvent, MessageTemplate, Recipient, Suppression, UnmatchedReport
+from integrations.messaging.models import (
+    BalanceReading,
+    Device,
+    FallbackPolicy,
+    InboundMessage,
+    Message,
+    MessageCategory,
+    MessageEvent,
+    MessageTemplate,
+    NotificationRule,
+    Preference,
+    Recipient,
+    RecurringMessage,
+    SendingPolicy,
+    Suppression,
+    UnmatchedReport,
+)
 from integrations.models import Alert, Attempt, Config, Membership, PrimaryConfig, ProviderGrant, QueueState, Tenant
 from integrations.secrets import seal
 from integrations.tenancy.authentication import create_api_key
@@ -228,8 +245,37 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         Alert.objects.create(tenant=tenant, kind="sample", subject=tenant.slug, message=f"look at {tenant.slug}"),
         Membership.unscoped.create(tenant=tenant, user=member, role="staff"),
         ProviderGrant.unscoped.create(tenant=tenant, provider_id="africastalking"),
+        NotificationRule.unscoped.create(
+            tenant=tenant,
+            name=f"notice of {tenant.slug}",
+            event_type="payment.completed",
+            channel="sms",
+            template_name="fee-due",
+        ),
+        RecurringMessage.unscoped.create(
+            tenant=tenant,
+            name=f"report of {tenant.slug}",
+            channel="sms",
+            request={"to": ["+254700000003"], "message": f"Weekly word of {tenant.slug}"},
+            frequency="daily",
+            at=time(7, 30),
+        ),
+        FallbackPolicy.unscoped.create(tenant=tenant, name=f"policy of {tenant.slug}", channel="sms"),
         MessageTemplate.unscoped.create(tenant=tenant, name="fee-due", body=f"{tenant.slug}: {{{{ amount }}}} is due."),
-        Suppression.unscoped.create(tenant=tenant, address="+254700000001", reason="asked to stop"),
+        Suppression.unscoped.create(tenant=tenant, address="+254700000001", reason="manual"),
+        Preference.unscoped.create(tenant=tenant, channel="sms", address="+254700000002", category="bulk", allowed=False),
+        MessageCategory.unscoped.create(tenant=tenant, name="fees", label=f"Fees of {tenant.slug}"),
+        SendingPolicy.unscoped.create(tenant=tenant, channel="sms", unit_cost=Decimal("0.8"), currency="KES", spend_cap=100),
+        BalanceReading.unscoped.create(tenant=tenant, config=config, channel="sms", amount=Decimal("1785.5"), currency="KES"),
+        InboundMessage.unscoped.create(
+            tenant=tenant,
+            channel="sms",
+            provider="africastalking",
+            provider_ref=new_token(),
+            address="+254700000008",
+            text="Hi",
+        ),
+        Device.unscoped.create(tenant=tenant, token=new_token(), platform="android", user=f"parent of {tenant.slug}"),
         UnmatchedReport.unscoped.create(
             tenant=tenant, provider="africastalking", provider_ref="ATX_9", address="+254700000009", payload={"status": "Sent"}
         ),

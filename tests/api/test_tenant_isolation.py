@@ -16,7 +16,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.urls.resolvers import RegexPattern
 from rest_framework.test import APIClient
 
+from integrations.contracts.messaging import Media
 from integrations.management.samples import SampleJob
+from integrations.messaging.models import Device, Message, Suppression
 from integrations.models import ApiKey, IdempotencyRecord, Tenant
 from integrations.models.base import TenantOwned
 from integrations.runtime import jobs
@@ -28,17 +30,41 @@ METHODS = ("get", "post", "put", "patch", "delete")
 NO_IDS = {"category", "provider", "step"}
 """Path parameters that name something of the installation, not a row of a tenant."""
 
+PLACES = {"index": 0}
+"""Path parameters that count within the object whose id stands before them."""
+
 BODIES: dict[tuple[str, str], Any] = {
     ("put", "integrations/{config_id}"): {"provider": "africastalking", "type": "sms"},
     ("put", "integrations/configs/{config_id}"): {"environment": "simulator", "values": {"username": "taken-over"}},
     ("patch", "integrations/configs/{config_id}"): {"values": {"username": "taken-over"}},
     ("put", "integrations/payment-providers/{payment_provider_id}"): {"environment": "simulator", "values": {}},
     ("patch", "integrations/payment-providers/{payment_provider_id}"): {"label": "taken over"},
+    ("put", "integrations/fallback-policies/{policy_id}"): {
+        "name": "taken over",
+        "channel": "sms",
+        "steps": [{"channel": "email"}],
+    },
     ("put", "integrations/templates/{template_id}"): {"channel": "sms", "name": "fee-due", "body": "taken over"},
     ("patch", "integrations/templates/{template_id}"): {"body": "taken over"},
+    ("put", "integrations/notification-rules/{rule_id}"): {
+        "name": "mine now",
+        "event_type": "payment.completed",
+        "channel": "sms",
+        "template_name": "fee-due",
+    },
+    ("patch", "integrations/notification-rules/{rule_id}"): {"is_active": False},
+    ("put", "integrations/recurring-messages/{recurring_id}"): {
+        "name": "mine now",
+        "channel": "sms",
+        "request": {"to": "+254712345678", "message": "taken over"},
+        "frequency": "daily",
+        "at": "07:30",
+    },
+    ("patch", "integrations/recurring-messages/{recurring_id}"): {"is_active": False},
     ("put", "webhooks/{endpoint_id}"): {"name": "mine now", "url": "http://127.0.0.1:8999/x", "events": ["*"]},
     ("patch", "webhooks/{endpoint_id}"): {"name": "mine now"},
     ("post", "webhooks/{endpoint_id}/test"): {},
+    ("post", "integrations/inbound-messages/{inbound_id}/reply"): {"text": "taken over"},
     ("post", "payments/{payment_id}/receipt"): {"channel": "sms"},
     ("post", "payments/{payment_id}/allocate"): {"reference": {"type": "invoice", "id": "INV-1"}},
 }
@@ -57,7 +83,7 @@ class Route:
         return set(re.findall(r"{(\w+)}", self.path))
 
     def url(self, values: dict[str, Any]) -> str:
-        return "/api/v1/" + self.path.format(**values)
+        return "/api/v1/" + self.path.format(**PLACES, **values)
 
 
 def template(pattern: URLPattern) -> str:
@@ -85,12 +111,18 @@ def api_routes() -> list[Route]:
     return found
 
 
-NO_ROWS = {"schema", "docs", "redoc", "integrations/sms/balance"}
-"""Documents, and a question to the tenant's own provider."""
+NO_ROWS = {"schema", "docs", "redoc", "integrations/sms/balance", "integrations/whatsapp/templates"}
+"""Documents, and questions to the tenant's own provider."""
 
 ROUTES = api_routes()
 WITH_IDS = [route for route in ROUTES if route.parameters - NO_IDS]
 LISTS = [route for route in ROUTES if not route.parameters and "get" in route.methods and route.path not in NO_ROWS]
+
+
+@pytest.fixture(autouse=True)
+def files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are fetched from the provider: here all have the same content."""
+    monkeypatch.setattr("integrations.messaging.inbound.fetch_file", lambda row, index: Media("a.png", "image/png", b"a"))
 
 
 @pytest.fixture
@@ -105,8 +137,17 @@ def theirs(other_tenant: Tenant) -> dict[str, Any]:
         "payment_provider_id": gateway.pk,
         "log_id": factories.make_log(other_tenant, external_reference="their-log").pk,
         "item_id": factories.make_item(other_tenant, state="failed").pk,
+        "list_id": factories.make_list(other_tenant).pk,
         "message_id": factories.make_message(other_tenant).pk,
         "template_id": factories.make_template(other_tenant).pk,
+        "policy_id": factories.make_fallback_policy(other_tenant, "email").pk,
+        "email_id": Message.unscoped.create(tenant=other_tenant, channel="email", provider="smtp").pk,
+        "whatsapp_id": Message.unscoped.create(tenant=other_tenant, channel="whatsapp", provider="whatsapp").pk,
+        "inbound_id": factories.make_inbound(other_tenant, media=[{"type": "image/png", "id": "1"}]).pk,
+        "device_id": Device.unscoped.create(tenant=other_tenant, token="their-device-token", platform="android").pk,
+        "suppression_id": Suppression.unscoped.create(tenant=other_tenant, address="+254700000001").pk,
+        "rule_id": factories.make_notification_rule(other_tenant).pk,
+        "recurring_id": factories.make_recurring_message(other_tenant).pk,
         "payment_id": factories.make_payment(other_tenant, receipt_number="2026-000001").pk,
         "setup_id": factories.make_setup(gateway).pk,
         "method_id": factories.make_payer_method(gateway).pk,
@@ -135,7 +176,7 @@ def test_the_walk_finds_the_routes() -> None:
 
 
 def test_every_id_in_a_path_has_a_case(theirs: dict[str, Any]) -> None:
-    unknown = {route.path: route.parameters - NO_IDS - theirs.keys() for route in WITH_IDS}
+    unknown = {route.path: route.parameters - NO_IDS - theirs.keys() - PLACES.keys() for route in WITH_IDS}
     assert {path: names for path, names in unknown.items() if names} == {}
     stale = [key for key in BODIES if key[1] not in {route.path for route in ROUTES}]
     assert stale == []
@@ -191,6 +232,9 @@ def test_the_owner_sees_all_of_it_in_the_lists(
         ("integrations/setup/mpesa/primary", {"config": "{payment_provider_id}"}, 400),
         ("integrations/setup/mpesa/test-transaction", {"config": "{payment_provider_id}"}, 400),
         ("integrations/setup/mpesa/credentials", {"config": "{payment_provider_id}", "values": {}}, 400),
+        ("integrations/email/send", {"to": "a@x.ke", "subject": "a", "text": "a", "config": "{config_id}"}, 422),
+        ("integrations/push/ack", {"message": "{message_id}", "event": "opened"}, 404),
+        ("integrations/push/send", {"to": "c-device-token", "body": "hi", "config": "{config_id}"}, 422),
         ("integrations/sms/send", {"to": "+254712345678", "message": "hi", "config": "{config_id}"}, 422),
     ],
 )

@@ -81,6 +81,8 @@ def test_delivered(school: Account, sent: Recipient, emitted: list[DomainEvent])
         "encoding": "GSM-7",
         "category": "",
         "reference": None,
+        "continues": None,
+        "fallback": None,
         "cost": {"value": "0.8", "currency": "KES"},
         "error": None,
         "created": sent.message.created.isoformat().replace("+00:00", "Z"),

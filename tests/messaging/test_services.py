@@ -115,7 +115,7 @@ def test_another_tenants_suppression_does_not_count(school: Account, studio: Acc
     [
         ({"to": ["0712345678", "12"]}, "to", "Not phone numbers: 12."),
         ({"to": []}, "to", "At least one recipient is needed."),
-        ({"to": ["0712345678"] * 10_001}, "to", "At most 10000 recipients."),
+        ({"to": ["0712345678"] * 50_001}, "to", "At most 50000 recipients."),
         ({"message": " \n"}, "message", "The message is empty."),
         ({"message": "a" * 1601}, "message", "The message has more than 1600 characters."),
         ({"message": "a\0b"}, "message", "Null characters can't be sent."),

@@ -105,7 +105,7 @@ def test_the_whole_demo_runs_and_runs_again(tmp_path: Path) -> None:
             assert done.returncode == 0, done.stdout + done.stderr
             assert "FAILED" not in done.stdout
             assert "Timeline of pay_" in done.stdout
-            assert done.stdout.count("  OK      ") == 14
+            assert done.stdout.count("  OK      ") == 17
             assert "Where to look" in done.stdout
             assert not server.running(), "the database is stopped with the rest"
     finally:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from integrations.events import TimelineAsked, TimelineEntry
+from integrations.events import EventTypesAsked, KnownEventType, TimelineAsked, TimelineEntry
+from webhooks.outbound.event_types import CATALOGUE, TEST_EVENT
 from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Endpoint
 
 
@@ -29,6 +30,15 @@ def timeline_entries(asked: TimelineAsked) -> list[TimelineEntry]:
         if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD)
     ]
     return sorted(entries, key=lambda entry: entry.at)
+
+
+def known_event_types(asked: EventTypesAsked) -> list[KnownEventType]:
+    """Return the catalogue, but for what is sent on request and tells of nothing."""
+    return [
+        KnownEventType(name=each.name, description=each.description, example=each.example)
+        for each in CATALOGUE
+        if each.name != TEST_EVENT
+    ]
 
 
 def _of_attempt(attempt: DeliveryAttempt, delivery: Delivery) -> TimelineEntry:

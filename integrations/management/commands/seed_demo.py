@@ -26,7 +26,7 @@ from integrations.tenancy.authentication import create_api_key
 
 KEY_NAME = "seed_demo"
 # Of several providers of a category the one that the demo's walk goes through; a later choice in the console stands.
-PRIMARIES = {"payment": "mpesa"}
+PRIMARIES = {"payment": "mpesa", "email": "sendgrid", "push": "fcm", "whatsapp": "whatsapp"}
 SUPERUSER = "operator"
 
 

@@ -19,6 +19,7 @@ from integrations.adminbase.render import badge, block, moment, pretty_json, ref
 from integrations.contracts import clock
 from integrations.messaging.models import Message, MessageEvent, MessageTemplate, Recipient, UnmatchedReport
 from integrations.messaging.selectors import overall_status
+from integrations.messaging.transitions import shown_address
 from integrations.models import Role
 
 RECIPIENTS_SHOWN = 200
@@ -90,7 +91,7 @@ class MessageAdmin(TenantScopedAdmin):
     def recipient_table(self, request: HttpRequest, obj: Message) -> SafeString:
         rows = [
             (
-                each.address,
+                shown_address(each),
                 badge(each.state),
                 each.provider_status or "-",
                 each.detail or "-",
@@ -98,14 +99,14 @@ class MessageAdmin(TenantScopedAdmin):
                 f"{each.currency} {each.cost:f}" if each.cost is not None else "-",
                 moment(each.delivered_at),
             )
-            for each in Recipient.objects.filter(message=obj).order_by("id")[:RECIPIENTS_SHOWN]
+            for each in Recipient.objects.filter(message=obj).select_related("message").order_by("id")[:RECIPIENTS_SHOWN]
         ]
         return table(("Number", "State", "Provider says", "Detail", "Provider id", "Cost", "Delivered"), rows)
 
     def story(self, request: HttpRequest, obj: Message) -> SafeString:
-        events = MessageEvent.objects.filter(recipient__message=obj).select_related("recipient").order_by("at", "id")
+        events = MessageEvent.objects.filter(recipient__message=obj).select_related("recipient__message").order_by("at", "id")
         rows = [
-            (moment(event.at), event.recipient.address, badge(event.state), event.detail or "-", event.source)
+            (moment(event.at), shown_address(event.recipient), badge(event.state), event.detail or "-", event.source)
             for event in events[:RECIPIENTS_SHOWN]
         ]
         return table(("When", "Number", "State", "Detail", "Source"), rows)

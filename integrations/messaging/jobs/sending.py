@@ -15,6 +15,7 @@ from integrations.contracts.messaging import MessageState, RecipientResult, Send
 from integrations.messaging import devices, fallback, quiet, reports, spending
 from integrations.messaging.calls import build_call
 from integrations.messaging.categories import category_of
+from integrations.messaging.composing import batches
 from integrations.messaging.finding import can_be_found, schedule_finding, sent_at
 from integrations.messaging.models import Channel, Message, Recipient
 from integrations.messaging.screening import screen, suppress
@@ -231,10 +232,13 @@ def _apply(recipient: Recipient, said: RecipientResult) -> bool:
 
 
 def _send_again(item: QueueItem, recipients: Iterable[Recipient]) -> None:
-    """Queue new items for these, one for each number of tries behind them."""
+    """Queue new items for these: apart by the tries behind them, each no larger than the account takes."""
     groups: dict[int, list[Recipient]] = {}
     for each in recipients:
         groups.setdefault(each.tries, []).append(each)
     for tries, group in groups.items():
+        message = group[0].message
         due_at = clock.now() + timedelta(seconds=RETRY_WAITS[tries - 1])
-        enqueue_send(group[0].message, group, key=f"{group[0].message_id}:{item.pk}:{tries}", due_at=due_at)
+        call = Call(Capability(message.channel), "send", config_id=message.config_id, provider=message.provider, in_flight=True)
+        for batch in batches(message, group, resolve(call, tenant_id=item.tenant_id)):
+            enqueue_send(message, batch, key=f"{message.pk}:{item.pk}:{tries}:{batch[0].pk}", due_at=due_at)

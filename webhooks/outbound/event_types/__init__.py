@@ -22,8 +22,9 @@ from webhooks.outbound.event_types.examples import (
     SENT,
     STORED,
     UNPAID,
+    WRITTEN,
 )
-from webhooks.outbound.event_types.shapes import METHOD, TEXT, TIME, Schema, message, object_of, payment, setup
+from webhooks.outbound.event_types.shapes import METHOD, TEXT, TIME, Schema, message, object_of, payment, received, setup
 
 TEST_EVENT = "webhook.test"
 
@@ -180,6 +181,13 @@ CATALOGUE: tuple[EventType, ...] = (
         "The recipient called the message spam: do not write to this address again.",
         message("complained"),
         {**SENT, "status": "complained", "error": {"code": "spam_report", "message": "marked as spam"}},
+    ),
+    EventType(
+        "message.received",
+        "Somebody wrote to you, by text message or on WhatsApp. `opted` says where it put him on the suppression list or took"
+        " him off.",
+        received(),
+        WRITTEN,
     ),
     EventType(
         TEST_EVENT,

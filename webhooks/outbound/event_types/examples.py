@@ -152,9 +152,28 @@ SENT: dict[str, Any] = {
     "encoding": "GSM-7",
     "category": "receipt",
     "reference": {"type": "payment", "id": _PAYMENT_ID},
+    "continues": None,
+    "fallback": None,
     "cost": {"value": "0.8", "currency": "KES"},
     "error": None,
     "created": "2024-01-15T10:29:50Z",
     "sent_at": "2024-01-15T10:29:51Z",
     "delivered_at": "2024-01-15T10:30:00Z",
+}
+
+WRITTEN: dict[str, Any] = {
+    "id": "inm_01k2f7rjw4a6b8c9d0e1f2g3h4",
+    "channel": "whatsapp",
+    "provider": "example",
+    "config": 7,
+    "provider_ref": "wamid.HBgMMjU0NzExMDAwMDAx",
+    "from": "+254700000001",
+    "to": "+254700000042",
+    "name": "Jane Wanjiku",
+    "text": "Here is the slip.",
+    "media": [{"index": 0, "type": "image/jpeg"}],
+    "opted": None,
+    "trusted": True,
+    "reply_to": "",
+    "received_at": "2024-01-15T10:29:58Z",
 }

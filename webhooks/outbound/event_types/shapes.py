@@ -170,10 +170,12 @@ def message(status: str) -> Schema:
         "provider": TEXT,
         "provider_ref": TEXT,
         "sender": TEXT,
-        "segments": {"type": "integer", "minimum": 1},
+        "segments": {"type": "integer", "minimum": 0, "description": "parts of a text message; 0 on other channels"},
         "encoding": TEXT,
         "category": TEXT,
         "reference": REFERENCE,
+        "continues": {"type": ["string", "null"], "description": "the message that this one was sent in place of, or again"},
+        "fallback": {"type": ["string", "null"], "description": "of a failed one: the message that went on in its place"},
         "cost": {
             "type": ["object", "null"],
             "description": "what the provider charged: `value` is decimal text in major units",
@@ -184,5 +186,30 @@ def message(status: str) -> Schema:
         "created": TIME,
         "sent_at": TIME_OR_NULL,
         "delivered_at": TIME_OR_NULL,
+    }
+    return object_of(properties, sorted(properties))
+
+
+def received() -> Schema:
+    """Return the schema of a message that somebody wrote to the tenant."""
+    properties = {
+        "id": {"type": "string", "pattern": "^inm_"},
+        "channel": TEXT,
+        "provider": TEXT,
+        "config": {"type": ["integer", "null"], "description": "the account that it came to"},
+        "provider_ref": TEXT,
+        "from": TEXT,
+        "to": {"type": "string", "description": "which of your numbers or mailboxes it was sent to"},
+        "name": {"type": "string", "description": "what the sender calls himself"},
+        "text": TEXT,
+        "media": {
+            "type": "array",
+            "description": "files that came along: fetch each at inbound-messages/{id}/media/{index}",
+            "items": object_of({"index": {"type": "integer", "minimum": 0}, "type": TEXT}, ["index", "type"]),
+        },
+        "opted": {"enum": ["out", "in", None], "description": "what it did to the sender's wishes"},
+        "trusted": {"type": "boolean", "description": "false: unsigned, anybody may have written it"},
+        "reply_to": {"type": "string", "description": "the provider's id of your message that it answers"},
+        "received_at": TIME,
     }
     return object_of(properties, sorted(properties))

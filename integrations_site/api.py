@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path
 
 from integrations.configs.api import routes as config_routes
-from integrations.messaging.api import routes as messaging_routes
+from integrations.messaging.api.messages import routes as messaging_routes
 from integrations_site.platform.routes import routes as platform_routes
 from payments.api import routes as payment_routes
 from webhooks.outbound.api import routes as webhook_routes

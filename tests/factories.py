@@ -17,7 +17,8 @@ from integrations.configs import services
 from integrations.contracts import clock
 from integrations.contracts.capabilities import Environment
 from integrations.contracts.ids import new_token
-from integrations.messaging import lists
+from integrations.messaging.fallback.policies import save_policy
+from integrations.messaging.lists import lists
 from integrations.messaging.models import (
     FallbackPolicy,
     InboundMessage,
@@ -27,8 +28,7 @@ from integrations.messaging.models import (
     RecipientList,
     RecurringMessage,
 )
-from integrations.messaging.policies import save_policy
-from integrations.messaging.services import send_sms
+from integrations.messaging.sms.services import send_sms
 from integrations.models import CallLog, Config, Direction, LogStatus, Membership, QueueItem, Role, Tenant, User
 from integrations.runtime.worker import Outcome, claim, recover_lapsed, run
 from integrations.secrets import seal

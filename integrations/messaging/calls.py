@@ -14,12 +14,12 @@ from integrations.contracts.push import PushNotification
 from integrations.contracts.sms import SmsMessage
 from integrations.contracts.whatsapp import TemplateUse, WhatsAppMessage
 from integrations.messaging import reports
-from integrations.messaging.categories import category_of
 from integrations.messaging.composing import fill, letters, only_hidden, values_of
 from integrations.messaging.models import Attachment, Channel, Message, Recipient
+from integrations.messaging.safety.categories import category_of
+from integrations.messaging.safety.unsubscribing import list_headers
 from integrations.messaging.templating import render
-from integrations.messaging.unsubscribing import list_headers
-from integrations.messaging.whatsapp_window import keep_window
+from integrations.messaging.whatsapp.window import keep_window
 
 LONGEST_TTL = 28 * 86_400
 """Seconds for which push services keep a notification for a device that is off, at most."""

@@ -11,8 +11,8 @@ from integrations.contracts.adapter import ConfigView
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.email import EmailAdapter
 from integrations.messaging.models import Channel, Message, Recipient
+from integrations.messaging.safety.unsubscribing import unsubscribe_url
 from integrations.messaging.templating import render
-from integrations.messaging.unsubscribing import unsubscribe_url
 from integrations.registry import get_provider
 
 LARGEST_BATCH = 1000

@@ -12,7 +12,7 @@ from django.core.validators import validate_email
 from integrations.contracts.errors import InvalidRequest
 from integrations.messaging.drafts import Destination
 from integrations.messaging.models import Channel
-from integrations.messaging.numbers import normalise, normalise_all
+from integrations.messaging.sms.numbers import normalise, normalise_all
 from integrations.messaging.templating import MissingVariables, TemplateError, check_template, render, variables_of
 
 LONGEST_USER = 150

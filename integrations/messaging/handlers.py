@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from integrations.contracts.inbound import MessageReceived, MessageReported
 from integrations.events import DomainEvent, MessageMoved, ReceiptAsked, ReceiptTaken
-from integrations.messaging import fallback, inbound, notices, receipts, reports
+from integrations.messaging import inbound, reports
+from integrations.messaging.fallback import fallback
+from integrations.messaging.rules import notices, receipts
 
 
 def on_message_reported(event: MessageReported) -> None:

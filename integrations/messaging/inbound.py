@@ -14,13 +14,13 @@ from integrations.contracts.errors import InvalidRequest, NotFound, UnsupportedO
 from integrations.contracts.inbound import MessageReceived, Trust
 from integrations.contracts.messaging import Media, SuppressReason
 from integrations.events import DomainEvent, emit
-from integrations.messaging import whatsapps
 from integrations.messaging.models import Channel, InboundMessage, Message, Suppression
-from integrations.messaging.numbers import normalise
 from integrations.messaging.reports import lock_addresses
-from integrations.messaging.screening import fold, release, suppress
-from integrations.messaging.services import send_sms
+from integrations.messaging.safety.screening import fold, release, suppress
+from integrations.messaging.sms.numbers import normalise
+from integrations.messaging.sms.services import send_sms
 from integrations.messaging.transitions import stamp
+from integrations.messaging.whatsapp import whatsapps
 from integrations.models import Tenant
 from integrations.registry import UnknownProvider, get_provider
 from integrations.runtime.execute import execute

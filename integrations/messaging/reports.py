@@ -20,9 +20,9 @@ from integrations.contracts.inbound import MessageReported, Trust
 from integrations.contracts.messaging import Engagement, MessageState, SuppressReason
 from integrations.events import Unmatched
 from integrations.messaging.closing import finish_items_of
-from integrations.messaging.engagements import engage
 from integrations.messaging.models import Channel, Recipient, UnmatchedReport
-from integrations.messaging.screening import suppress
+from integrations.messaging.safety.engagements import engage
+from integrations.messaging.safety.screening import suppress
 from integrations.messaging.transitions import advance, note
 from integrations.models import ExternalReference
 

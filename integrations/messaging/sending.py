@@ -13,12 +13,12 @@ from integrations.contracts.adapter import ConfigView
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import InvalidRequest
 from integrations.contracts.messaging import MessageState
-from integrations.messaging import quiet, spending
-from integrations.messaging.categories import category_of
 from integrations.messaging.composing import batches, fill
 from integrations.messaging.drafts import Destination, Draft
 from integrations.messaging.models import Attachment, Channel, Message, MessageEvent, Recipient, RecipientList
-from integrations.messaging.screening import screen
+from integrations.messaging.safety import quiet, spending
+from integrations.messaging.safety.categories import category_of
+from integrations.messaging.safety.screening import screen
 from integrations.messaging.templating import MissingVariables
 from integrations.messaging.transitions import advance
 from integrations.models import QueueItem, Tenant
@@ -28,6 +28,8 @@ from integrations.runtime.jobs import Call
 from integrations.runtime.queue import enqueue, nudge
 from integrations.runtime.resolve import resolve
 
+PAUSED = "The message is paused."
+"""By these words an item tells that it was put off by a pause, and not by anything else."""
 EXPAND_KIND = "message.expand"
 EXPAND_PRIORITY = 4
 """Reading a list goes before ordinary sending and reports, so that its parts don't queue up behind their own texts, and after

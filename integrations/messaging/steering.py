@@ -17,10 +17,10 @@ from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import Conflict, NotConfigured
 from integrations.contracts.messaging import Media, MessageState
 from integrations.messaging.drafts import Destination, Draft
-from integrations.messaging.list_rows import COLUMNS_KEY
+from integrations.messaging.lists.rows import COLUMNS_KEY
 from integrations.messaging.models import Attachment, Channel, Message, Recipient, Suppression
 from integrations.messaging.selectors import overall_status
-from integrations.messaging.sending import EXPAND_KIND, accept, find_by_key, send_kind, sender_rate
+from integrations.messaging.sending import EXPAND_KIND, PAUSED, accept, find_by_key, send_kind, sender_rate
 from integrations.models import QueueItem, QueueState
 from integrations.runtime.jobs import Call
 from integrations.runtime.queue import nudge
@@ -30,8 +30,6 @@ logger = structlog.get_logger(__name__)
 
 FORBIDDEN = ("suppressed", "unsubscribed", "missing_data")
 """What the hub itself says of recipients whom it must not, or can't, send to: asking again would change nothing."""
-PAUSED = "The message is paused."
-"""By these words an item tells that it was put off by a pause (`jobs.sending.Held`), and not by anything else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,10 @@ TICKS = (
     Tick("hub: keep shifts running", "integrations.runtime.shifts.ensure_running", 1),
     Tick("hub: recover lapsed items", "integrations.runtime.worker.recover_lapsed", 1),
     Tick("hub: purge by retention", "integrations.runtime.retention.purge", 24 * 60),
-    Tick("messaging: purge by retention", "integrations.messaging.retention.purge", 24 * 60),
+    Tick("messaging: purge by retention", "integrations.messaging.safety.retention.purge", 24 * 60),
     Tick("webhooks: purge receipts", "webhooks.inbound.retention.purge", 24 * 60),
-    Tick("messaging: ask for balances", "integrations.messaging.balances.ask_all", 60),
-    Tick("messaging: send recurring messages", "integrations.messaging.recurring.enqueue_due", 1),
+    Tick("messaging: ask for balances", "integrations.messaging.safety.balances.ask_all", 60),
+    Tick("messaging: send recurring messages", "integrations.messaging.rules.recurring.enqueue_due", 1),
     # Hourly, since each tenant's day ends at another hour; whoever has had his run today is passed over.
     Tick("payments: reconcile yesterday", "payments.services.reconcile.reconcile_daily", 60),
 )

@@ -14,8 +14,8 @@ from rest_framework.response import Response
 
 from integrations.contracts.errors import UnsupportedOperation
 from integrations.http.guard import BlockedAddress, check_url
-from integrations.messaging.numbers import normalise_all
-from integrations.messaging.services import send_sms
+from integrations.messaging.sms.numbers import normalise_all
+from integrations.messaging.sms.services import send_sms
 from integrations.models import CallLog, Direction, LogStatus, Tenant
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.serializers import StrictSerializer

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from integrations.messaging.models import Message, Recipient, Suppression
-from integrations.messaging.unsubscribing import unsubscribe_url
+from integrations.messaging.safety.unsubscribing import unsubscribe_url
 from integrations.models import Tenant
 from tests.browser.conftest import DESKTOP, PHONE, overflows
 from tests.browser.test_console import beside

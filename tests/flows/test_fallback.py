@@ -14,7 +14,7 @@ from django.db import connections
 from integrations import registry
 from integrations.contracts.capabilities import Environment
 from integrations.contracts.provider import Provider
-from integrations.messaging.fallback import GO_ON_KIND
+from integrations.messaging.fallback.fallback import GO_ON_KIND
 from integrations.messaging.finding import WAITS
 from integrations.messaging.models import Message, Recipient
 from integrations.models import QueueItem, QueueState

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from integrations.messaging import notices, recurring
 from integrations.messaging.models import Message, RecurringMessage
+from integrations.messaging.rules import notices, recurring
 from integrations.models import Alert, QueueItem
 from integrations.providers.smtp.simulator import SmtpSimulator
 from tests.factories import MovableClock, make_config, work_off

@@ -11,8 +11,7 @@ import pytest
 from django.test import Client
 from django_scopes import scope
 
-from integrations.messaging.balances import ask_all
-from integrations.messaging.emails import send_email
+from integrations.messaging.email.emails import send_email
 from integrations.messaging.models import (
     BalanceReading,
     Channel,
@@ -23,6 +22,7 @@ from integrations.messaging.models import (
     SendingPolicy,
     Suppression,
 )
+from integrations.messaging.safety.balances import ask_all
 from integrations.models import Alert, Config
 from tests.factories import make_config, work_off
 from tests.flows.conftest import School

@@ -7,14 +7,14 @@ from typing import Any
 
 from integrations.contracts import clock as hub_clock
 from integrations.contracts.messaging import MessageState
-from integrations.messaging import fallback
 from integrations.messaging.drafts import Destination
+from integrations.messaging.fallback import fallback
 from integrations.messaging.models import (
     Message,
     MessageEvent,
     Recipient,
 )
-from integrations.messaging.services import send_sms
+from integrations.messaging.sms.services import send_sms
 from integrations.messaging.transitions import advance
 from integrations.models import QueueState, Tenant
 from integrations.runtime.worker import claim, run

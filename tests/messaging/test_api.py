@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from integrations.contracts import clock
 from integrations.messaging.handlers import on_message_reported
 from integrations.messaging.models import Message, Recipient
-from integrations.messaging.services import send_sms
+from integrations.messaging.sms.services import send_sms
 from integrations.models import Config, QueueItem, Role
 from integrations.runtime.worker import Outcome
 from integrations.tenancy.authentication import create_api_key

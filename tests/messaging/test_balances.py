@@ -9,8 +9,8 @@ import requests
 from django_scopes import scope, scopes_disabled
 
 from integrations.contracts.messaging import Balance
-from integrations.messaging.balances import ask_all, channels_with_balance, store
 from integrations.messaging.models import BalanceReading, Channel, SendingPolicy
+from integrations.messaging.safety.balances import ask_all, channels_with_balance, store
 from integrations.models import Alert, Config, ConfigStatus, QueueItem, Tenant
 from integrations.runtime.worker import Outcome, claim, run
 from integrations.simulators import running_simulators

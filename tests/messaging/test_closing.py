@@ -12,7 +12,7 @@ from integrations.contracts import clock
 from integrations.messaging.closing import SECOND_LOOK
 from integrations.messaging.handlers import on_message_reported
 from integrations.messaging.models import Recipient
-from integrations.messaging.services import send_sms
+from integrations.messaging.sms.services import send_sms
 from integrations.models import QueueItem, QueueState
 from integrations.runtime.worker import Outcome, claim, run
 from tests.messaging.conftest import Account, report

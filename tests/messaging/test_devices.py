@@ -14,9 +14,9 @@ from rest_framework.test import APIClient
 
 from integrations.contracts.errors import InvalidRequest, OutcomeUnknown, ProviderUnavailable, Undecided
 from integrations.contracts.messaging import MessageState, RecipientResult
-from integrations.messaging import devices
 from integrations.messaging.jobs.topics import ROUNDS, TopicJob
 from integrations.messaging.models import Device, Message, Recipient
+from integrations.messaging.push import devices
 from integrations.models import Alert, Attempt, Config, QueueItem, QueueState, Role, Tenant
 from tests.factories import MovableClock, make_client, make_config, make_user
 

@@ -9,9 +9,9 @@ import pytest
 from django_scopes import scope
 from rest_framework.test import APIClient
 
-from integrations.messaging import email_api
+from integrations.messaging.api import email as email_api
 from integrations.messaging.models import Attachment, Message, Recipient
-from integrations.messaging.screening import suppress
+from integrations.messaging.safety.screening import suppress
 from integrations.models import Config, QueueItem, Role, Tenant
 from tests.factories import make_config, make_template
 

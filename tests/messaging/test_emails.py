@@ -11,10 +11,10 @@ from integrations.contracts.email import EmailMessage, Mailbox
 from integrations.contracts.errors import InvalidRequest, NotConfigured, UnsupportedOperation
 from integrations.contracts.messaging import Media
 from integrations.messaging.calls import build_call
-from integrations.messaging.emails import MAX_LETTERS, Personalization, send_email
-from integrations.messaging.mailboxes import normalise_address, parse_mailbox
+from integrations.messaging.email.emails import MAX_LETTERS, Personalization, send_email
+from integrations.messaging.email.mailboxes import normalise_address, parse_mailbox
 from integrations.messaging.models import Attachment, Message, MessageTemplate, Recipient
-from integrations.messaging.screening import suppress
+from integrations.messaging.safety.screening import suppress
 from integrations.models import QueueItem, Tenant
 from tests.factories import make_config, make_template
 

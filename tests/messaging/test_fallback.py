@@ -11,9 +11,9 @@ from django_scopes import scope
 from integrations.contracts.errors import CircuitOpen, ProviderUnavailable, RateLimited, Throttled
 from integrations.contracts.messaging import MessageState
 from integrations.events import DomainEvent
-from integrations.messaging import fallback
 from integrations.messaging.composing import fill
 from integrations.messaging.drafts import Destination, Draft
+from integrations.messaging.fallback import fallback
 from integrations.messaging.jobs.sending import SendJob
 from integrations.messaging.models import (
     Channel,

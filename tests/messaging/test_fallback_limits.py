@@ -10,7 +10,7 @@ from django_scopes import scope
 
 from integrations.contracts.errors import ProviderUnavailable
 from integrations.contracts.messaging import MessageState
-from integrations.messaging import fallback
+from integrations.messaging.fallback import fallback
 from integrations.messaging.jobs.sending import SendJob
 from integrations.messaging.models import (
     Channel,

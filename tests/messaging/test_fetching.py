@@ -12,7 +12,7 @@ from django.db import connection, transaction
 
 from integrations.contracts.errors import InvalidRequest, ProviderUnavailable
 from integrations.http.client import NetworkInsideTransaction
-from integrations.messaging import fetching
+from integrations.messaging.rules import fetching
 from integrations.models import CallLog, Tenant
 
 pytestmark = pytest.mark.django_db

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from integrations.messaging.html_text import LONGEST_CLEANED, clean, text_of
+from integrations.messaging.email.html_text import LONGEST_CLEANED, clean, text_of
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 
 from integrations.messaging.models import Recipient, Suppression, UnmatchedReport
-from integrations.messaging.services import send_sms
+from integrations.messaging.sms.services import send_sms
 from integrations.runtime.worker import Outcome, claim, run
 from tests.messaging.conftest import Account
 

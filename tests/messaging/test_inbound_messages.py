@@ -19,7 +19,7 @@ from integrations.events import DomainEvent
 from integrations.messaging import inbound
 from integrations.messaging.handlers import on_message_received
 from integrations.messaging.models import InboundMessage, Message, Recipient, Suppression
-from integrations.messaging.screening import suppress
+from integrations.messaging.safety.screening import suppress
 from integrations.models import Config, Membership, Role, Tenant
 from integrations.runtime.jobs import Call
 from tests.factories import START, MovableClock, make_client, make_config, make_inbound, make_user

@@ -14,7 +14,7 @@ from integrations.contracts.errors import Conflict
 from integrations.events import DomainEvent
 from integrations.messaging.jobs.sending import RETRY_WAITS
 from integrations.messaging.models import MessageEvent, Recipient, Suppression
-from integrations.messaging.services import get_balance, send_sms
+from integrations.messaging.sms.services import get_balance, send_sms
 from integrations.models import Alert, Attempt, CallLog, ExternalReference, QueueItem, QueueState
 from integrations.runtime.queue import cancel_item, retry_item
 from integrations.runtime.worker import Outcome, claim, recover_lapsed

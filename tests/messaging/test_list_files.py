@@ -13,7 +13,7 @@ import pytest
 from openpyxl import Workbook
 
 from integrations.contracts.errors import InvalidRequest
-from integrations.messaging.list_files import LARGEST_FILE, MOST_ROWS, open_table
+from integrations.messaging.lists.files import LARGEST_FILE, MOST_ROWS, open_table
 
 
 def read(content: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -11,14 +11,15 @@ from django_scopes import scope
 
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import InvalidRequest
-from integrations.messaging import lists, sending, steering
+from integrations.messaging import sending, steering
 from integrations.messaging.drafts import Destination, Draft
 from integrations.messaging.jobs import expanding
-from integrations.messaging.lists import BadRow, Columns
+from integrations.messaging.lists import lists
+from integrations.messaging.lists.lists import BadRow, Columns
 from integrations.messaging.models import Message, Recipient, RecipientList, RecipientListPart, SendingPolicy
-from integrations.messaging.screening import suppress
-from integrations.messaging.services import AT_ONCE, send_sms
-from integrations.messaging.spending import SpendCapReached
+from integrations.messaging.safety.screening import suppress
+from integrations.messaging.safety.spending import SpendCapReached
+from integrations.messaging.sms.services import AT_ONCE, send_sms
 from integrations.models import Config, QueueItem, QueueState, Tenant
 from integrations.runtime.jobs import Call
 from integrations.runtime.resolve import resolve

@@ -10,9 +10,9 @@ from django_scopes import scope
 
 from integrations.contracts.messaging import MessageState
 from integrations.events import DomainEvent, emit
-from integrations.messaging import notices, rules
 from integrations.messaging.models import Channel, Device, InboundMessage, Message, NotificationRule, Suppression
-from integrations.messaging.services import send_sms
+from integrations.messaging.rules import notices, rules
+from integrations.messaging.sms.services import send_sms
 from integrations.messaging.transitions import advance
 from integrations.models import Alert, QueueItem, Tenant
 from integrations.runtime.worker import claim, run

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from integrations.contracts.errors import InvalidRequest
-from integrations.messaging.numbers import normalise, normalise_all
+from integrations.messaging.sms.numbers import normalise, normalise_all
 
 
 @pytest.mark.parametrize(

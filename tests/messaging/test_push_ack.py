@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 
 from integrations.contracts.messaging import MessageState
 from integrations.messaging.models import Recipient
-from integrations.messaging.pushes import send_push
+from integrations.messaging.push.pushes import send_push
 from integrations.messaging.transitions import advance
 from integrations.models import Attempt, Config, QueueItem, Tenant
 from tests.factories import MovableClock, make_config

@@ -12,10 +12,10 @@ from rest_framework.test import APIClient
 
 from integrations.contracts.messaging import MessageState, RecipientResult, SuppressReason
 from integrations.contracts.push import PushNotification
-from integrations.messaging import devices
 from integrations.messaging.jobs.pushing import PushSendJob
 from integrations.messaging.models import Device, Message, Recipient, Suppression
-from integrations.messaging.pushes import send_push
+from integrations.messaging.push import devices
+from integrations.messaging.push.pushes import send_push
 from integrations.models import Alert, Attempt, Config, QueueItem, Tenant
 from tests.factories import MovableClock, make_client, make_config, make_template
 

@@ -9,8 +9,8 @@ import pytest
 
 from integrations.messaging.jobs.sending import Held
 from integrations.messaging.models import Device, MessageCategory, Recipient, SendingPolicy
-from integrations.messaging.quiet import earliest, zones_of
-from integrations.messaging.services import send_sms
+from integrations.messaging.safety.quiet import earliest, zones_of
+from integrations.messaging.sms.services import send_sms
 from integrations.models import QueueItem
 from integrations.runtime import jobs
 from tests.factories import MovableClock

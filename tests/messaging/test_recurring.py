@@ -12,8 +12,8 @@ from django.db import connection
 from django_scopes import scope
 
 from integrations.contracts.errors import InvalidRequest
-from integrations.messaging import recurring
 from integrations.messaging.models import Message, RecurringMessage
+from integrations.messaging.rules import recurring
 from integrations.models import Alert, QueueItem, Tenant
 from integrations.runtime.queue import retry_item
 from integrations.runtime.worker import claim, run

@@ -21,7 +21,7 @@ from integrations.messaging import reports
 from integrations.messaging.handlers import on_message_reported
 from integrations.messaging.jobs.sending import SendJob
 from integrations.messaging.models import Channel, MessageEvent, Recipient, Suppression, UnmatchedReport
-from integrations.messaging.services import send_sms
+from integrations.messaging.sms.services import send_sms
 from integrations.models import Alert, QueueItem, QueueState, Tenant
 from integrations.registry import get_provider, sync_rows
 from integrations.runtime.worker import Outcome

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from integrations.contracts.ids import new_token
-from integrations.messaging import retention
 from integrations.messaging.models import (
     Attachment,
     Message,
@@ -17,6 +16,7 @@ from integrations.messaging.models import (
     RecipientListPart,
     UnmatchedReport,
 )
+from integrations.messaging.safety import retention
 from integrations.models import Tenant
 from tests.factories import MovableClock
 from webhooks.inbound import retention as receipts

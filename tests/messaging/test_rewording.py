@@ -10,8 +10,8 @@ from django_scopes import scope
 from integrations.contracts.errors import InvalidRequest
 from integrations.contracts.messaging import Media
 from integrations.messaging.drafts import Destination, Draft
+from integrations.messaging.fallback.rewording import carried_over, reworded
 from integrations.messaging.models import Channel, Message, Recipient
-from integrations.messaging.rewording import carried_over, reworded
 from integrations.messaging.sending import accept
 from integrations.models import Tenant
 from tests.factories import make_config

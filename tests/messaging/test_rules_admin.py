@@ -9,8 +9,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from integrations.messaging import recurring
 from integrations.messaging.models import Message, NotificationRule, RecurringMessage
+from integrations.messaging.rules import recurring
 from integrations.models import QueueItem, Tenant
 from tests.admin.conftest import browser_of, page_url
 from tests.admin.test_buttons import press

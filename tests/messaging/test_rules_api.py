@@ -8,8 +8,8 @@ import pytest
 from django_scopes import scope
 from rest_framework.test import APIClient
 
-from integrations.messaging import recurring
 from integrations.messaging.models import NotificationRule, RecurringMessage
+from integrations.messaging.rules import recurring
 from integrations.models import QueueItem, Role, Tenant
 from tests.factories import (
     MovableClock,

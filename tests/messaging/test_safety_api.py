@@ -9,7 +9,7 @@ from django_scopes import scope
 from rest_framework.test import APIClient
 
 from integrations.messaging.models import BalanceReading, Preference, Suppression
-from integrations.messaging.screening import suppress
+from integrations.messaging.safety.screening import suppress
 from integrations.models import QueueItem, Role
 from tests.factories import MovableClock, make_config
 from tests.messaging.conftest import Account

@@ -10,11 +10,11 @@ from django_scopes import scope
 
 from integrations.contracts.errors import InvalidRequest
 from integrations.contracts.messaging import Engagement, SuppressReason
-from integrations.messaging.categories import category_of
-from integrations.messaging.engagements import engage
 from integrations.messaging.models import Message, MessageCategory, MessageEvent, Preference, Recipient, Suppression
-from integrations.messaging.screening import listing, normalised, prefer, release, screen, suppress
-from integrations.messaging.services import send_sms
+from integrations.messaging.safety.categories import category_of
+from integrations.messaging.safety.engagements import engage
+from integrations.messaging.safety.screening import listing, normalised, prefer, release, screen, suppress
+from integrations.messaging.sms.services import send_sms
 from integrations.models import QueueItem, Tenant
 from tests.factories import MovableClock, make_config
 from tests.messaging.conftest import Account

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from integrations.messaging.segments import Segments, count_segments
+from integrations.messaging.sms.segments import Segments, count_segments
 
 GSM, UCS = "GSM-7", "UCS-2"
 

@@ -11,7 +11,7 @@ from integrations.contracts import clock
 from integrations.contracts.errors import InvalidRequest, NotConfigured
 from integrations.events import DomainEvent
 from integrations.messaging.models import Message, MessageEvent, Recipient, Suppression
-from integrations.messaging.services import send_sms
+from integrations.messaging.sms.services import send_sms
 from integrations.models import Config, QueueItem, Tenant
 from integrations.models.base import ForeignWrite
 from tests.messaging.conftest import SLUG, Account, queue_items

@@ -11,11 +11,11 @@ import pytest
 from django.db import connections, transaction
 from django_scopes import scope
 
-from integrations.messaging import spending
 from integrations.messaging.models import Message, Recipient, RecipientList, SendingPolicy
-from integrations.messaging.screening import suppress
-from integrations.messaging.services import send_sms
-from integrations.messaging.spending import SpendCapReached
+from integrations.messaging.safety import spending
+from integrations.messaging.safety.screening import suppress
+from integrations.messaging.safety.spending import SpendCapReached
+from integrations.messaging.sms.services import send_sms
 from integrations.models import Role, Tenant
 from tests.factories import MovableClock
 from tests.messaging.conftest import Account

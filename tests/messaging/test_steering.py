@@ -17,8 +17,8 @@ from integrations.messaging import sending, steering
 from integrations.messaging.drafts import Destination, Draft
 from integrations.messaging.handlers import on_message_reported
 from integrations.messaging.models import Message, Recipient, SendingPolicy
-from integrations.messaging.screening import suppress
-from integrations.messaging.services import send_sms
+from integrations.messaging.safety.screening import suppress
+from integrations.messaging.sms.services import send_sms
 from integrations.messaging.transitions import advance
 from integrations.models import QueueItem, QueueState
 from integrations.runtime import queue

@@ -11,8 +11,8 @@ from django_scopes import scopes_disabled
 
 from integrations.messaging.models import Message, MessageCategory, MessageEvent, Preference, Recipient, Suppression
 from integrations.messaging.pages.standing import masked
-from integrations.messaging.screening import prefer, suppress
-from integrations.messaging.unsubscribing import SALT, list_headers, recipient_of, unsubscribe_url
+from integrations.messaging.safety.screening import prefer, suppress
+from integrations.messaging.safety.unsubscribing import SALT, list_headers, recipient_of, unsubscribe_url
 from integrations.models import Role, Tenant
 from integrations_site.private_paths import shown
 from tests.factories import make_tenant, make_user

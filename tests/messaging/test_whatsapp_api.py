@@ -15,9 +15,9 @@ from integrations.contracts.messaging import Media
 from integrations.contracts.whatsapp import TemplateUse, WhatsAppMessage
 from integrations.messaging.calls import build_call
 from integrations.messaging.models import Attachment, InboundMessage, Message, Recipient, SendingPolicy
-from integrations.messaging.screening import suppress
-from integrations.messaging.whatsapp_window import OutsideWindow
-from integrations.messaging.whatsapps import Words, send_whatsapp
+from integrations.messaging.safety.screening import suppress
+from integrations.messaging.whatsapp.whatsapps import Words, send_whatsapp
+from integrations.messaging.whatsapp.window import OutsideWindow
 from integrations.models import Config, Membership, QueueItem, Role, Tenant
 from tests.factories import MovableClock, make_client, make_config, make_inbound, make_template, make_user
 

@@ -15,8 +15,8 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from integrations.adminbase.base import Button, TenantOwnedForm, TenantScopedAdmin
 from integrations.adminbase.render import block, table, when
 from integrations.contracts.errors import InvalidRequest
-from integrations.messaging import recurring, rules
 from integrations.messaging.models import MessageTemplate, NotificationRule, RecurringMessage
+from integrations.messaging.rules import recurring, rules
 
 
 class RuleForm(TenantOwnedForm):

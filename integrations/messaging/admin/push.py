@@ -14,8 +14,8 @@ from unfold.decorators import display
 from integrations.adminbase.base import TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
 from integrations.adminbase.render import badge, when
-from integrations.messaging import devices
 from integrations.messaging.models import Device
+from integrations.messaging.push import devices
 
 
 @admin.register(Device)

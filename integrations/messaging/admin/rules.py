@@ -13,8 +13,8 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from integrations.adminbase.base import HubAdmin, TenantScopedAdmin
+from integrations.messaging.fallback.policies import step_problem
 from integrations.messaging.models import FallbackPolicy, FallbackStep
-from integrations.messaging.policies import step_problem
 
 
 class StepFormSet(BaseInlineFormSet):  # type: ignore[type-arg]

@@ -16,7 +16,7 @@ from integrations.adminbase.render import when
 from integrations.contracts import clock
 from integrations.contracts.errors import InvalidRequest
 from integrations.messaging.models import BalanceReading, MessageCategory, Preference, SendingPolicy, Suppression
-from integrations.messaging.screening import listing, normalised, release
+from integrations.messaging.safety.screening import listing, normalised, release
 from integrations.models import Tenant
 
 CREATED = when("created", "Created")

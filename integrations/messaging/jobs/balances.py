@@ -7,8 +7,8 @@ from collections.abc import Callable
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import AuthenticationFailed, OutcomeUnknown, ProviderError, UnsupportedOperation
 from integrations.contracts.messaging import Balance
-from integrations.messaging.balances import BALANCE_KIND, store
 from integrations.messaging.models import Channel
+from integrations.messaging.safety.balances import BALANCE_KIND, store
 from integrations.models import Config, QueueItem, QueueState
 from integrations.runtime.execute import execute
 from integrations.runtime.jobs import Call, EffectJob

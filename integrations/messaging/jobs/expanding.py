@@ -5,7 +5,7 @@ from __future__ import annotations
 from integrations.contracts import clock
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import NotConfigured
-from integrations.messaging.list_rows import destinations_of
+from integrations.messaging.lists.rows import destinations_of
 from integrations.messaging.models import Message, Recipient, RecipientListPart
 from integrations.messaging.sending import EXPAND_KIND, add_recipients, enqueue_part
 from integrations.models import QueueItem

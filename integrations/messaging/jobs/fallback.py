@@ -6,10 +6,10 @@ from datetime import timedelta
 
 from integrations.contracts import clock
 from integrations.contracts.messaging import MessageState
-from integrations.messaging.continuing import go_on
-from integrations.messaging.fallback import FAILURES, GO_ON_KIND, RECEIPTS_KIND
+from integrations.messaging.fallback.continuing import go_on
+from integrations.messaging.fallback.fallback import FAILURES, GO_ON_KIND, RECEIPTS_KIND
+from integrations.messaging.fallback.ways import policy_for, ways_of
 from integrations.messaging.models import Message, Recipient
-from integrations.messaging.ways import policy_for, ways_of
 from integrations.models import QueueItem, QueueState
 from integrations.runtime.jobs import LocalJob
 from integrations.runtime.queue import enqueue

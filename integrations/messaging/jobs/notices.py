@@ -10,15 +10,15 @@ from django.core.validators import validate_email
 from django.db import transaction
 
 from integrations.contracts.errors import InvalidRequest, ProviderError
-from integrations.messaging.emails import SAMPLE_LINK, UNSUBSCRIBE, Personalization, send_email
+from integrations.messaging.email.emails import SAMPLE_LINK, UNSUBSCRIBE, Personalization, send_email
 from integrations.messaging.models import Channel, Message, MessageTemplate, NotificationRule
-from integrations.messaging.notices import KIND, dig, not_sent, values_for
-from integrations.messaging.numbers import normalise
-from integrations.messaging.pushes import send_push
-from integrations.messaging.services import send_sms
+from integrations.messaging.push.pushes import send_push
+from integrations.messaging.rules.notices import KIND, dig, not_sent, values_for
+from integrations.messaging.sms.numbers import normalise
+from integrations.messaging.sms.services import send_sms
 from integrations.messaging.templates import Rendered, fill_in
-from integrations.messaging.whatsapps import Words as WhatsAppWords
-from integrations.messaging.whatsapps import send_whatsapp
+from integrations.messaging.whatsapp.whatsapps import Words as WhatsAppWords
+from integrations.messaging.whatsapp.whatsapps import send_whatsapp
 from integrations.models import QueueItem, Tenant
 from integrations.runtime.jobs import LocalJob
 

@@ -8,10 +8,10 @@ from django.db import transaction
 
 from integrations.contracts import clock
 from integrations.contracts.messaging import MessageState, RecipientResult, SendResult, SuppressReason
-from integrations.messaging import devices
 from integrations.messaging.finding import sent_at
 from integrations.messaging.jobs.sending import SendJob
 from integrations.messaging.models import Channel, Recipient
+from integrations.messaging.push import devices
 from integrations.messaging.transitions import advance
 from integrations.models import AttemptState, QueueItem
 from integrations.runtime.alerts import raise_alert

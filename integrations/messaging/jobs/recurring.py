@@ -9,10 +9,10 @@ from django.db import transaction
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import OutcomeUnknown, ProviderError, ProviderUnavailable
 from integrations.contracts.messaging import Media
-from integrations.messaging.fetching import About, fetch
 from integrations.messaging.models import RecurringMessage
-from integrations.messaging.recurring import ALERT, KIND, solved
-from integrations.messaging.requesting import send_request
+from integrations.messaging.rules.fetching import About, fetch
+from integrations.messaging.rules.recurring import ALERT, KIND, solved
+from integrations.messaging.rules.requesting import send_request
 from integrations.models import QueueItem, QueueState
 from integrations.runtime.alerts import raise_alert
 from integrations.runtime.jobs import Call, EffectJob

@@ -5,7 +5,7 @@ from __future__ import annotations
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import OutcomeUnknown, ProviderError
 from integrations.messaging.models import Suppression
-from integrations.messaging.screening import RELEASE_KIND, listing
+from integrations.messaging.safety.screening import RELEASE_KIND, listing
 from integrations.models import Config, QueueItem, QueueState
 from integrations.runtime.jobs import Call, ProviderJob
 

@@ -12,14 +12,17 @@ from integrations.contracts import clock
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import OutcomeUnknown, ProviderError, Throttled
 from integrations.contracts.messaging import MessageState, RecipientResult, SendResult, SuppressReason
-from integrations.messaging import devices, fallback, quiet, reports, spending
+from integrations.messaging import reports
 from integrations.messaging.calls import build_call
-from integrations.messaging.categories import category_of
 from integrations.messaging.composing import batches
+from integrations.messaging.fallback import fallback
 from integrations.messaging.finding import can_be_found, schedule_finding, sent_at
 from integrations.messaging.models import Channel, Message, Recipient
-from integrations.messaging.screening import screen, suppress
-from integrations.messaging.sending import enqueue_send, send_kind, sender_rate
+from integrations.messaging.push import devices
+from integrations.messaging.safety import quiet, spending
+from integrations.messaging.safety.categories import category_of
+from integrations.messaging.safety.screening import screen, suppress
+from integrations.messaging.sending import PAUSED, enqueue_send, send_kind, sender_rate
 from integrations.messaging.transitions import advance, note, revive
 from integrations.models import AttemptState, QueueItem, QueueState
 from integrations.runtime import rate_limit
@@ -174,7 +177,7 @@ def _still_wanted(item: QueueItem, queued: list[Recipient]) -> list[Recipient]:
             advance(each, end, at=clock.now(), source="queue", detail=f"{end.value} before it was sent")
         return []
     if message.paused_at is not None:
-        raise Held("The message is paused.", retry_after=PAUSE_LOOK)
+        raise Held(PAUSED, retry_after=PAUSE_LOOK)
     _keep_quiet(message, queued)
     return screen(message, queued)
 

@@ -8,7 +8,7 @@ from typing import Any
 from integrations.contracts import clock
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import InvalidRequest, OutcomeUnknown, ProviderError
-from integrations.messaging import devices
+from integrations.messaging.push import devices
 from integrations.messaging.reports import lock_addresses
 from integrations.models import Attempt, QueueItem, QueueState
 from integrations.runtime.alerts import raise_alert

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from integrations.messaging.categories import category_of
-from integrations.messaging.engagements import wants
 from integrations.messaging.models import Channel, Recipient
+from integrations.messaging.safety.categories import category_of
+from integrations.messaging.safety.engagements import wants
 
 NOUNS = {
     Channel.EMAIL: "e-mails",

@@ -7,10 +7,10 @@ from django.template.loader import render_to_string
 from django.views.decorators.csrf import csrf_exempt
 from django_scopes import scope
 
-from integrations.messaging.engagements import decide
 from integrations.messaging.models import Recipient
 from integrations.messaging.pages.standing import standing_of
-from integrations.messaging.unsubscribing import recipient_of
+from integrations.messaging.safety.engagements import decide
+from integrations.messaging.safety.unsubscribing import recipient_of
 
 HEADERS = {
     "Cache-Control": "no-store",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from integrations.contracts.errors import InvalidRequest
-from integrations.messaging import emails, html_text, lists, services
 from integrations.messaging.drafts import Draft
+from integrations.messaging.email import emails, html_text
+from integrations.messaging.lists import lists
 from integrations.messaging.models import Channel, Message, RecipientList
 from integrations.messaging.sending import find_by_key
+from integrations.messaging.sms import services
 from integrations.messaging.staff.access import Desk
 from integrations.messaging.staff.forms import EmailForm, WriteForm
 from integrations.messaging.staff.keeping import Unsent

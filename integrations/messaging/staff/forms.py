@@ -12,10 +12,10 @@ from django.utils.html import escape, linebreaks
 
 from integrations.contracts import clock
 from integrations.contracts.messaging import MessageState
-from integrations.messaging import html_text
-from integrations.messaging.categories import BUILT_IN, category_of
+from integrations.messaging.email import html_text
 from integrations.messaging.models import Channel, MessageCategory, MessageTemplate, RecipientList
-from integrations.messaging.services import MAX_LENGTH
+from integrations.messaging.safety.categories import BUILT_IN, category_of
+from integrations.messaging.sms.services import MAX_LENGTH
 from integrations.messaging.staff.access import Desk
 from integrations.messaging.staff.keeping import is_id, new_id
 from integrations.messaging.staff.reading import Typed, read_addresses, read_numbers

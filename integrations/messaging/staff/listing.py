@@ -9,7 +9,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_http_methods
 
 from integrations.contracts.errors import ProviderError
-from integrations.messaging import lists
+from integrations.messaging.lists import lists
 from integrations.messaging.models import Channel, RecipientList, RecipientListPart
 from integrations.messaging.staff import dispatch, summary
 from integrations.messaging.staff.access import Desk, page, show

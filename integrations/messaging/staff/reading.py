@@ -9,7 +9,7 @@ from email.utils import formataddr, getaddresses
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
-from integrations.messaging.numbers import normalise
+from integrations.messaging.sms.numbers import normalise
 
 BETWEEN = re.compile(r"[\n\r,;|\t]+")
 SHOWN = 5

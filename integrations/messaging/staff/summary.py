@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from integrations.messaging import html_text, spending
+from integrations.messaging.email import html_text
 from integrations.messaging.models import Channel, RecipientList
-from integrations.messaging.segments import UCS2, count_segments
-from integrations.messaging.spending import Estimate
+from integrations.messaging.safety import spending
+from integrations.messaging.safety.spending import Estimate
+from integrations.messaging.sms.segments import UCS2, count_segments
 from integrations.messaging.staff.forms import EmailForm, SmsForm, WriteForm
 from integrations.messaging.staff.reading import Typed
 from integrations.models import Tenant

@@ -13,7 +13,7 @@ from integrations.contracts.capabilities import Capability
 from integrations.contracts.email import EmailAdapter
 from integrations.contracts.errors import InvalidRequest, NotConfigured, ProviderError
 from integrations.contracts.messaging import Media
-from integrations.messaging import lists
+from integrations.messaging.lists import lists
 from integrations.messaging.models import Channel, RecipientList
 from integrations.messaging.staff import dispatch
 from integrations.messaging.staff.access import Desk, page, show

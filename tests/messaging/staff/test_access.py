@@ -11,7 +11,7 @@ from django_scopes import scope
 from rest_framework.test import APIClient
 
 from integrations.messaging.models import InboundMessage, Message, RecipientList
-from integrations.messaging.services import send_sms
+from integrations.messaging.sms.services import send_sms
 from integrations.models import Membership, Role, Tenant, User
 from integrations.tenancy.channels import may_send
 from tests.factories import make_config, make_user

@@ -11,7 +11,7 @@ from django.test import Client
 
 from integrations.contracts.messaging import MessageState
 from integrations.messaging.models import Message, Recipient
-from integrations.messaging.services import send_sms
+from integrations.messaging.sms.services import send_sms
 from integrations.messaging.staff.history import PER_PAGE, RECIPIENTS_PER_PAGE, STOP_POLLING
 from integrations.messaging.transitions import advance
 from integrations.models import Role, Tenant

@@ -1,0 +1,1 @@
+"""E-mail: what may be written where, letters, plain text made of HTML."""

@@ -1,0 +1,1 @@
+"""Another way for a message whose first way failed."""

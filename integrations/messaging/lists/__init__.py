@@ -1,0 +1,1 @@
+"""Recipients by the thousand, from files and long calls."""

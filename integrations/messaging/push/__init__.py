@@ -1,0 +1,1 @@
+"""Push notifications and the registry of devices."""

@@ -1,0 +1,1 @@
+"""What goes out by itself: receipts, notices of events, recurring messages."""

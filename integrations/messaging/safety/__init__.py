@@ -1,0 +1,1 @@
+"""Who is not written to, when not, and for how much."""

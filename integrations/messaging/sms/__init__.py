@@ -1,0 +1,1 @@
+"""Text messages: numbers, parts, sending."""

@@ -1,0 +1,1 @@
+"""WhatsApp: texts within the customer's window, templates outside of it."""

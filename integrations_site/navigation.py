@@ -27,7 +27,12 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         "Messages",
         (
             ("Messages", "sms", "messaging.message"),
+            ("Received", "inbox", "messaging.inboundmessage"),
             ("Templates", "article", "messaging.messagetemplate"),
+            ("Notification rules", "notifications_active", "messaging.notificationrule"),
+            ("Recurring messages", "event_repeat", "messaging.recurringmessage"),
+            ("Fallback policies", "alt_route", "messaging.fallbackpolicy"),
+            ("Devices", "smartphone", "messaging.device"),
             ("Suppressed addresses", "block", "messaging.suppression"),
             ("Preferences", "thumbs_up_down", "messaging.preference"),
             ("Categories", "category", "messaging.messagecategory"),

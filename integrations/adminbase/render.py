@@ -115,6 +115,7 @@ _PAGES = {
     "payer_method": "payments.payermethod",
     "reconciliation": "payments.reconciliationrun",
     "message": "messaging.message",
+    "inbound_message": "messaging.inboundmessage",
     "queue": "integrations.queueitem",
     "config": "integrations.config",
     "log": "integrations.calllog",

@@ -105,9 +105,7 @@ def _envelope(message: Message, letter: Sequence[Recipient], *, can_unsubscribe:
     lead = next(role for role, group in groups.items() if group)
     if lead != "to":
         groups["to"], groups[lead] = groups[lead], []
-    # A letter of one's own within a shared number needs an id of its own; it is the same at every try all the same.
-    copied = not first.role or lead == "bcc"
-    number = f"{first.envelope}.{first.pk}" if copied else first.envelope
+    number = f"{first.envelope}.{first.pk}" if _is_copy(first, letter) else first.envelope
     return Envelope(
         to=tuple(_target(each) for each in groups["to"]),
         cc=tuple(_target(each) for each in groups["cc"]),
@@ -120,6 +118,22 @@ def _envelope(message: Message, letter: Sequence[Recipient], *, can_unsubscribe:
         data=first.data if message.content.get("template_id") else {},
         headers=headers,
     )
+
+
+def _is_copy(first: Recipient, letter: Sequence[Recipient]) -> bool:
+    """Tell whether this is one person's own within a shared number: it needs an id of its own, the same at every try."""
+    return not first.role or only_hidden(letter)
+
+
+def letter_id_of(recipient: Recipient) -> str:
+    """Return the Message-ID of the letter that the recipient got at the last try."""
+    number = recipient.envelope
+    if not recipient.role:
+        return message_id_of(recipient.message, f"{number}.{recipient.pk}")
+    same = Recipient.unscoped.filter(message_id=recipient.message_id, envelope=number)
+    # Hidden ones were told apart where nobody else of their letter was (still, or again) to be sent to.
+    alone = recipient.role == "bcc" and not same.exclude(role="bcc").filter(state=recipient.state).exists()
+    return message_id_of(recipient.message, f"{number}.{recipient.pk}" if alone else number)
 
 
 def _push(message: Message, recipients: Sequence[Recipient]) -> PushNotification:

@@ -9,8 +9,8 @@ from django.db.models import QuerySet
 from integrations.contracts import clock
 from integrations.contracts.messaging import MessageState
 from integrations.messaging.models import Recipient
-from integrations.models import QueueItem, QueueState
-from integrations.runtime.alerts import resolve_alert
+from integrations.models import Alert, QueueItem, QueueState
+from integrations.runtime.alerts import raise_alert, resolve_alert
 from integrations.runtime.jobs import LocalJob
 from integrations.runtime.queue import enqueue
 
@@ -32,18 +32,12 @@ def finish_items_of(recipient: Recipient) -> None:
     for item in open_items_of(recipient):
         _close(item)
     if _waiting(recipient).exists():
-        enqueue(
-            tenant_id=recipient.tenant_id,
-            kind=KIND,
-            payload={"message": recipient.message_id},
-            reference=("message", recipient.message_id),
-            key=recipient.message_id,
-            due_at=clock.now() + SECOND_LOOK,
-        )
+        look_again(recipient.message_id, recipient.tenant_id)
 
 
 class CloseJob(LocalJob):
-    """The second look at a message's items in review."""
+    """The second look at a message's items in review: closes those whose recipients are all known by now, and calls a person to
+    those that nobody asks the provider about any more."""
 
     kind = KIND
 
@@ -52,7 +46,8 @@ class CloseJob(LocalJob):
             tenant_id=item.tenant_id, reference_type="message", reference_id=item.payload["message"], state__in=_WAITING
         ).exclude(payload__recipients__isnull=True)
         for found in waiting.select_for_update(skip_locked=True):
-            _close(found)
+            if not _close(found) and found.state == QueueState.UNKNOWN and not _is_asked_about(found):
+                call_a_person(found, "the provider could not say what became of it")
 
 
 def _waiting(recipient: Recipient) -> QuerySet[QueueItem]:
@@ -67,11 +62,47 @@ def _waiting(recipient: Recipient) -> QuerySet[QueueItem]:
     return found
 
 
-def _close(item: QueueItem) -> None:
+def call_a_person(item: QueueItem, why: str) -> None:
+    """Leave a (locked) item to a person: nothing more can be learned."""
+    item.state = QueueState.NEEDS_REVIEW
+    item.save()
+    raise_alert(
+        tenant_id=item.tenant_id,
+        kind="needs_review",
+        subject=f"{item.kind} #{item.pk}",
+        message=f"It was sent and no answer came; {why}: a person must look.",
+        level=Alert.Level.CRITICAL.value,
+    )
+
+
+def look_again(message_id: str, tenant_id: int) -> None:
+    """Queue a second look at the message's items, in the caller's transaction."""
+    enqueue(
+        tenant_id=tenant_id,
+        kind=KIND,
+        payload={"message": message_id},
+        reference=("message", message_id),
+        key=message_id,
+        due_at=clock.now() + SECOND_LOOK,
+    )
+
+
+def _is_asked_about(item: QueueItem) -> bool:
+    open_states = [QueueState.PENDING, QueueState.PROCESSING]
+    asking = QueueItem.unscoped.filter(
+        tenant_id=item.tenant_id, kind__endswith=".find", reference_id=item.reference_id, state__in=open_states
+    )
+    return asking.filter(payload__recipient__in=item.payload["recipients"]).exists()
+
+
+def _close(item: QueueItem) -> bool:
+    """Complete the (locked) item where nobody of its recipients is in doubt; tell whether it was."""
     doubtful = Recipient.unscoped.filter(
         tenant_id=item.tenant_id, pk__in=item.payload["recipients"], state=MessageState.UNKNOWN
     )
-    if not doubtful.exists():
-        item.state, item.finished_at = QueueState.COMPLETED, clock.now()
-        item.save()
-        resolve_alert(tenant_id=item.tenant_id, kind="needs_review", subject=f"{item.kind} #{item.pk}")
+    if doubtful.exists():
+        return False
+    item.state, item.finished_at = QueueState.COMPLETED, clock.now()
+    item.save()
+    resolve_alert(tenant_id=item.tenant_id, kind="needs_review", subject=f"{item.kind} #{item.pk}")
+    return True

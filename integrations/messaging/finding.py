@@ -12,14 +12,13 @@ from integrations.contracts.messaging import MessageState, RecipientResult, Send
 from integrations.contracts.sms import SmsAdapter
 from integrations.contracts.whatsapp import WhatsAppAdapter
 from integrations.messaging import reports
-from integrations.messaging.calls import message_id_of
-from integrations.messaging.closing import finish_items_of, open_items_of
+from integrations.messaging.calls import letter_id_of
+from integrations.messaging.closing import call_a_person, finish_items_of, look_again, open_items_of
 from integrations.messaging.composing import fill
 from integrations.messaging.models import Channel, Message, Recipient
 from integrations.messaging.transitions import advance, note
-from integrations.models import Alert, Attempt, QueueItem, QueueState
+from integrations.models import Attempt, QueueItem, QueueState
 from integrations.registry import UnknownProvider, get_provider
-from integrations.runtime.alerts import raise_alert
 from integrations.runtime.jobs import Call, ProviderJob
 from integrations.runtime.queue import enqueue
 
@@ -83,7 +82,7 @@ class FindJob(ProviderJob):
             return None
         message = recipient.message
         query = SendQuery(
-            message_id=message_id_of(message, recipient.envelope) if message.channel == Channel.EMAIL else message.pk,
+            message_id=letter_id_of(recipient) if message.channel == Channel.EMAIL else message.pk,
             target=Target(recipient.address, ref=reports.note_of(recipient)),
             provider_ref=recipient.provider_ref,
             sent_at=self._sent_at(item),
@@ -138,6 +137,8 @@ class FindJob(ProviderJob):
             ):
                 self._again(item, recipient)
                 return
+            if recipient.provider_ref:
+                reports.replay(recipient)  # what was said of this id while nobody knew whose it was
         finish_items_of(recipient)
 
     def failed(self, item: QueueItem, error: ProviderError) -> None:
@@ -164,15 +165,9 @@ class FindJob(ProviderJob):
     def _give_up(recipient: Recipient, why: str) -> None:
         note(recipient, at=clock.now(), source="queue", detail=why)
         for item in open_items_of(recipient).filter(state=QueueState.UNKNOWN):
-            item.state = QueueState.NEEDS_REVIEW
-            item.save()
-            raise_alert(
-                tenant_id=item.tenant_id,
-                kind="needs_review",
-                subject=f"{item.kind} #{item.pk}",
-                message=f"It was sent and no answer came; {why}: a person must look.",
-                level=Alert.Level.CRITICAL.value,
-            )
+            call_a_person(item, why)
+        # One that is being settled at this moment was passed over.
+        look_again(recipient.message_id, recipient.tenant_id)
 
     @staticmethod
     def _locked(item: QueueItem) -> Recipient | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -17,10 +17,13 @@ from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import Conflict, NotConfigured
 from integrations.contracts.messaging import Media, MessageState
 from integrations.messaging.drafts import Destination, Draft
+from integrations.messaging.fallback.fallback import GO_ON_KIND
+from integrations.messaging.jobs.expanding import end_preparation, is_preparing
 from integrations.messaging.lists.rows import COLUMNS_KEY
 from integrations.messaging.models import Attachment, Channel, Message, Recipient, Suppression
 from integrations.messaging.selectors import overall_status
 from integrations.messaging.sending import EXPAND_KIND, PAUSED, accept, find_by_key, send_kind, sender_rate
+from integrations.messaging.standing import family_of
 from integrations.models import QueueItem, QueueState
 from integrations.runtime.jobs import Call
 from integrations.runtime.queue import nudge
@@ -82,7 +85,7 @@ def pause(message: Message, *, by: str) -> None:
             raise Conflict("The message is cancelled.")
         if locked.paused_at is not None:
             raise Conflict("The message is paused already.")
-        _must_wait(locked)
+        _must_wait(family_of(locked))
         _write(message, locked, "paused_at")
     logger.info("message_paused", message=message.pk, by=by)
 
@@ -96,7 +99,8 @@ def resume(message: Message, *, by: str) -> None:
         if locked.paused_at is None:
             raise Conflict("The message is not paused.")
         _write(message, locked, "paused_at", clear=True)
-        _wake(locked)
+        for each in family_of(locked):
+            _wake(each)
     logger.info("message_resumed", message=message.pk, by=by)
 
 
@@ -107,9 +111,13 @@ def cancel(message: Message, *, by: str) -> None:
         locked = _locked(message)
         if locked.cancelled_at is not None:
             raise Conflict("The message is cancelled already.")
-        _must_wait(locked)
+        family = family_of(locked)
+        _must_wait(family)
         _write(message, locked, "cancelled_at")
-        _items(locked).filter(due_at__gt=clock.now()).update(due_at=clock.now())
+        items = _items(family)
+        if is_preparing(locked) and not items.filter(kind=EXPAND_KIND).exists():
+            end_preparation(locked)  # whoever was to do that has died or was cancelled himself
+        items.filter(due_at__gt=clock.now()).update(due_at=clock.now())
         nudge()
     logger.info("message_cancelled", message=message.pk, by=by)
 
@@ -124,8 +132,10 @@ def resend_to_failed(message: Message, *, by: str, key: str = "") -> Message:
         if (existing := find_by_key(message.tenant, key)) is not None:
             return existing
         locked = _locked(message)
-        if locked.recipient_list_id is not None and locked.prepared_at is None:
+        if is_preparing(locked):
             raise Conflict("The message is still being prepared.")
+        if Attachment.unscoped.filter(message=locked, size__gt=0, content=b"", url="").exists():
+            raise Conflict("Its files are not kept any more: write it anew.")
         rows = list(_unreached(locked).select_for_update(of=("self",)).order_by("id"))
         if not rows:
             raise Conflict("There is nobody to send it to again.")
@@ -153,27 +163,30 @@ def _write(message: Message, locked: Message, name: str, *, clear: bool = False)
     locked.save(update_fields=[name])
 
 
-def _must_wait(message: Message) -> None:
-    preparing = message.recipient_list_id is not None and message.prepared_at is None
-    if not preparing and not Recipient.unscoped.filter(message=message, state=MessageState.QUEUED).exists():
+def _must_wait(family: Sequence[Message]) -> None:
+    """Raise `Conflict` where neither the message nor what goes another way in its place has anything left to send."""
+    waiting = Recipient.unscoped.filter(message__in=family, state=MessageState.QUEUED)
+    if not is_preparing(family[0]) and not waiting.exists() and not _items(family).exists():
         raise Conflict("All of the message has gone out already.")
 
 
-def _items(message: Message) -> QuerySet[QueueItem]:
+def _items(family: Sequence[Message]) -> QuerySet[QueueItem]:
     items: QuerySet[QueueItem] = QueueItem.unscoped.filter(
-        tenant_id=message.tenant_id,
-        kind__in=[send_kind(message.channel), EXPAND_KIND],
+        tenant_id=family[0].tenant_id,
+        kind__in=[*(send_kind(each.channel) for each in family), EXPAND_KIND, GO_ON_KIND],
         reference_type="message",
-        reference_id=message.pk,
+        reference_id__in=[each.pk for each in family],
         state=QueueState.PENDING,
     )
     return items
 
 
 def _wake(message: Message) -> None:
-    """Make the items due that were put off by the pause; where the sender has a pace, they and those that have not had their
-    turn yet get turns one after the other. Others keep their time: they wait for a provider that asked for patience."""
+    """Make the items due that were put off by the pause, also those that look for another way. Where a sender has a pace, they
+    and those that have not had their turn yet get turns one after the other. Others keep their time: they wait for a provider
+    that asked for patience."""
     start = max(clock.now(), message.send_at or clock.now())
+    _items([message]).filter(kind=GO_ON_KIND, due_at__gt=start).update(due_at=start)
     pace = _pace(message)
     with connection.cursor() as cursor:
         cursor.execute(
@@ -226,7 +239,7 @@ def _unreached(message: Message) -> QuerySet[Recipient]:
 
 def _destinations(rows: Iterable[Recipient]) -> list[Destination]:
     rows = list(rows)
-    # A letter whose To was reached goes to those of its Cc and Bcc that were not, as their own letter's To.
+    # A letter whose To was reached goes to those of its Cc that were not, as their own letter's To.
     headed = {each.envelope for each in rows if each.role == "to"}
     return [
         Destination(
@@ -234,7 +247,8 @@ def _destinations(rows: Iterable[Recipient]) -> list[Destination]:
             each.name,
             each.data,
             each.alternatives,
-            role=each.role if not each.role or each.envelope in headed else "to",
+            # A hidden one stays hidden: those of a letter without To and Cc get a copy each.
+            role="to" if each.role == "cc" and each.envelope not in headed else each.role,
             envelope=each.envelope,
             device_id=each.device_id,
             instead_of=each.pk,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from integrations.contracts.adapter import ConfigView
-from integrations.contracts.errors import NotConfigured
+from integrations.contracts.errors import NotConfigured, UnsupportedOperation
 from integrations.models import Config, PrimaryConfig, ProviderGrant
 from integrations.models import Provider as ProviderRow
 from integrations.registry import UnknownProvider, config_view, get_provider, global_view, providers_of
@@ -12,7 +12,8 @@ from integrations.runtime.jobs import Call
 
 def resolve(call: Call, *, tenant_id: int) -> ConfigView:
     """Return the config by id, else the tenant's for the named provider, else its primary of the category, else its only
-    one, else the installation's where the tenant is granted it. Raises `NotConfigured` naming what is missing."""
+    one, else the installation's where the tenant is granted it. Raises `NotConfigured` naming what is missing,
+    `UnsupportedOperation` for a config by id that can do something else only."""
     config = find_config(
         tenant_id=tenant_id,
         capability=call.capability.value,
@@ -21,6 +22,10 @@ def resolve(call: Call, *, tenant_id: int) -> ConfigView:
         active_only=not call.in_flight,
     )
     if config is not None:
+        if not _can(config.provider_id, call.capability.value):
+            raise UnsupportedOperation(
+                f"This account can't do {call.capability.value}.", provider=config.provider_id, attr="config"
+            )
         return config_view(config)
     view = None if call.config_id is not None else _granted(tenant_id, call)
     if view is None:
@@ -43,8 +48,7 @@ def find_config(
     enabled = Config.unscoped.filter(tenant_id=tenant_id, provider__enabled=True)
     mine = enabled.filter(is_active=True)
     if config_id is not None:
-        named: Config | None = (mine if active_only else enabled).filter(pk=config_id).first()
-        return named if named is not None and _can(named.provider_id, capability) else None
+        return (mine if active_only else enabled).filter(pk=config_id).first()
     primary = PrimaryConfig.unscoped.filter(tenant_id=tenant_id, category=capability).values_list("config_id", flat=True)
     if provider:
         if not _can(provider, capability):

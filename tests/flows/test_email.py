@@ -244,6 +244,7 @@ def test_what_nobody_reports_is_asked_for(
 ) -> None:
     here = post("mailgun")
     clock.moment = datetime.now(UTC)  # the provider is searched by time, and its own clock is the wall's
+    here.school.control("PUT", "mailgun/settings", json={"event_delay": 0})  # asked at once, it must know already
     here.school.fault("mailgun", "send", fault)
     message_id = here.send("silent@x.example")
     work_off()

@@ -13,7 +13,7 @@ import structlog
 from django.db import connection, transaction
 
 from integrations.contracts import clock
-from integrations.contracts.errors import CircuitOpen, ProviderError, ProviderUnavailable, RateLimited
+from integrations.contracts.errors import CircuitOpen, NotConfigured, ProviderError, ProviderUnavailable, RateLimited
 from integrations.contracts.messaging import MessageState
 from integrations.events import MessageMoved
 from integrations.messaging.fallback.ways import Ways, ways_of
@@ -48,10 +48,10 @@ def has_step(message: Message, recipient: Recipient) -> bool:
 def leaves(message: Message, item: QueueItem, error: ProviderError) -> bool:
     """Tell whether a call that certainly had no effect is to be given up now, since there is another way: for all of its
     recipients, since all of them fail with it."""
-    if not isinstance(error, ProviderUnavailable | RateLimited):
+    if not isinstance(error, ProviderUnavailable | RateLimited | NotConfigured):
         return False
     ways = ways_of(message)
-    if ways is None or not (isinstance(error, CircuitOpen) or item.attempts >= ways.policy.tries):
+    if ways is None or not (isinstance(error, CircuitOpen | NotConfigured) or item.attempts >= ways.policy.tries):
         return False
     rows = Recipient.unscoped.filter(tenant_id=item.tenant_id, pk__in=item.payload["recipients"], state=MessageState.QUEUED)
     waiting = list(rows)

@@ -33,7 +33,7 @@ class ExpandJob(LocalJob):
             return
         part = self._part(message, item.payload["part"])
         if part is None or message.recipient_list is None or message.cancelled_at is not None:
-            self._end(message)
+            end_preparation(message)
             return
         call = Call(Capability(message.channel), "send", config_id=message.config_id, provider=message.provider)
         try:
@@ -43,7 +43,7 @@ class ExpandJob(LocalJob):
         add_recipients(message, destinations_of(message, message.recipient_list, part), view=view)
         following = part.number + 1
         if self._part(message, following) is None:
-            self._end(message)
+            end_preparation(message)
             return
         enqueue_part(message, following)
 
@@ -52,7 +52,14 @@ class ExpandJob(LocalJob):
         found: RecipientListPart | None = parts.filter(number=number).first()
         return found
 
-    def _end(self, message: Message) -> None:
-        message.prepared_at = clock.now()
-        message.expected = Recipient.unscoped.filter(message=message).count()
-        message.save(update_fields=["prepared_at", "expected"])
+
+def is_preparing(message: Message) -> bool:
+    """Tell whether rows of the message's list still have to become recipients."""
+    return message.recipient_list_id is not None and message.prepared_at is None
+
+
+def end_preparation(message: Message) -> None:
+    """Write down that no more rows of the (locked) message's list become recipients."""
+    message.prepared_at = clock.now()
+    message.expected = Recipient.unscoped.filter(message=message).count()
+    message.save(update_fields=["prepared_at", "expected"])

@@ -10,6 +10,7 @@ from integrations.messaging.fallback.continuing import go_on
 from integrations.messaging.fallback.fallback import FAILURES, GO_ON_KIND, RECEIPTS_KIND
 from integrations.messaging.fallback.ways import policy_for, ways_of
 from integrations.messaging.models import Message, Recipient
+from integrations.messaging.standing import standing_of
 from integrations.models import QueueItem, QueueState
 from integrations.runtime.jobs import LocalJob
 from integrations.runtime.queue import enqueue
@@ -28,7 +29,7 @@ class GoOnJob(LocalJob):
 
     def run(self, item: QueueItem) -> None:
         message = _locked(item)
-        if message.paused_at is not None:
+        if standing_of(message).paused:
             _look_again(item)
             return
         numbers = set(item.payload["recipients"]) | _gathered(item)
@@ -44,7 +45,7 @@ class ReceiptsJob(LocalJob):
 
     def run(self, item: QueueItem) -> None:
         message = _locked(item)
-        if message.paused_at is not None:
+        if standing_of(message).paused:
             _look_again(item)
             return
         ways = ways_of(message)

@@ -10,22 +10,20 @@ from django.db import transaction
 
 from integrations.contracts import clock
 from integrations.contracts.capabilities import Capability
-from integrations.contracts.errors import OutcomeUnknown, ProviderError, Throttled
+from integrations.contracts.errors import NotConfigured, OutcomeUnknown, ProviderError, Throttled, UnsupportedOperation
 from integrations.contracts.messaging import MessageState, RecipientResult, SendResult, SuppressReason
 from integrations.messaging import reports
 from integrations.messaging.calls import build_call
-from integrations.messaging.composing import batches
+from integrations.messaging.composing import batches, letters
 from integrations.messaging.fallback import fallback
 from integrations.messaging.finding import can_be_found, schedule_finding, sent_at
+from integrations.messaging.jobs.holding import keep_pace, latest_look, still_wanted, wake_if_released
 from integrations.messaging.models import Channel, Message, Recipient
 from integrations.messaging.push import devices
-from integrations.messaging.safety import quiet, spending
-from integrations.messaging.safety.categories import category_of
-from integrations.messaging.safety.screening import screen, suppress
-from integrations.messaging.sending import PAUSED, enqueue_send, send_kind, sender_rate
+from integrations.messaging.safety.screening import suppress
+from integrations.messaging.sending import enqueue_send, send_kind
 from integrations.messaging.transitions import advance, note, revive
-from integrations.models import AttemptState, QueueItem, QueueState
-from integrations.runtime import rate_limit
+from integrations.models import QueueItem, QueueState
 from integrations.runtime.alerts import raise_alert
 from integrations.runtime.jobs import Call, ProviderJob
 from integrations.runtime.resolve import resolve
@@ -33,14 +31,6 @@ from integrations.runtime.resolve import resolve
 RETRY_WAITS = (60, 300, 1800, 7200, 21600, 43200)
 """Seconds before a recipient that the provider asked to try later is tried again; together just under a day, so that a
 night's do-not-disturb hours and a top-up in the morning are outlived. After the last one it has failed."""
-PAUSE_LOOK = 3600.0
-"""Seconds after which an item of a paused message looks again by itself; whoever resumes wakes it at once."""
-
-
-class Held(Throttled):
-    """The hub itself holds the message back: it is paused, or it is night where the recipient lives."""
-
-    code = "held"
 
 
 class SendJob(ProviderJob):
@@ -60,7 +50,7 @@ class SendJob(ProviderJob):
                 if each.given_up:
                     revive(each, at=clock.now())
             queued = [each for each in recipients if each.state == MessageState.QUEUED]
-            waiting = _still_wanted(item, queued)
+            waiting = still_wanted(item, queued)
         if not waiting:
             return None
         message: Message = waiting[0].message
@@ -72,7 +62,7 @@ class SendJob(ProviderJob):
             provider=message.provider,
             reference=("message", message.pk),
         )
-        _keep_pace(item, message, call)
+        keep_pace(item, message, call)
         return call
 
     def succeeded(self, item: QueueItem, result: SendResult | RecipientResult) -> None:
@@ -92,6 +82,9 @@ class SendJob(ProviderJob):
         if sent:
             fallback.watch(sent[0].message, sent)
         doubtful = [each for each in recipients if each.state == MessageState.UNKNOWN]
+        for each in doubtful:
+            if can_be_found(each.message):
+                schedule_finding(each, sent_at=sent_at(item))
         if doubtful:
             raise_alert(
                 tenant_id=item.tenant_id,
@@ -138,6 +131,7 @@ class SendJob(ProviderJob):
         return QueueState.UNKNOWN
 
     def waiting(self, item: QueueItem, error: ProviderError) -> None:
+        wake_if_released(item, error)
         if isinstance(error, Throttled):
             return  # thousands of lines "held back" in the stories would tell nobody anything
         for recipient in _locked(item):
@@ -154,51 +148,13 @@ def _lock_addresses(item: QueueItem) -> None:
 
 
 def _locked(item: QueueItem) -> list[Recipient]:
+    """Return the item's recipients, locked, all with one and the same message in memory: it may be large, and they many."""
     rows = Recipient.unscoped.filter(tenant_id=item.tenant_id, pk__in=item.payload["recipients"])
-    return list(rows.select_for_update(of=("self",)).select_related("message__tenant", "device").order_by("id"))
-
-
-def _still_wanted(item: QueueItem, queued: list[Recipient]) -> list[Recipient]:
-    """Return those to be sent to now; end those of a message that was cancelled or has become too old. Raises `Held` where
-    it is to wait. What an earlier try may have sent is never ended here."""
-    if not queued:
-        return []
-    message: Message = queued[0].message
-    tried = item.tries.filter(state__in=[AttemptState.SENDING, AttemptState.UNKNOWN]).exists()
-    if tried:
-        return queued
-    end = None
-    if message.cancelled_at is not None:
-        end = MessageState.CANCELLED
-    elif message.expires_at is not None and message.expires_at <= clock.now():
-        end = MessageState.EXPIRED
-    if end is not None:
-        for each in queued:
-            advance(each, end, at=clock.now(), source="queue", detail=f"{end.value} before it was sent")
-        return []
-    if message.paused_at is not None:
-        raise Held(PAUSED, retry_after=PAUSE_LOOK)
-    _keep_quiet(message, queued)
-    return screen(message, queued)
-
-
-def _keep_quiet(message: Message, queued: list[Recipient]) -> None:
-    """Raise `Held` until the last of these may be written to, where it is night for one of them."""
-    policy = spending.policy_of(message.tenant_id, message.channel)
-    if policy is None or policy.quiet_from is None or category_of(message.tenant_id, message.category).is_critical:
-        return
-    now = clock.now()
-    due = max(quiet.earliest(policy, quiet.zones_of(each, message.channel, message.tenant.zone), now) for each in queued)
-    if due > now:
-        raise Held("It is night where the recipient lives.", retry_after=(due - now).total_seconds())
-
-
-def _keep_pace(item: QueueItem, message: Message, call: Call) -> None:
-    """Raise `Throttled` where the sender may not send that fast."""
-    rate = sender_rate(resolve(call, tenant_id=item.tenant_id), message.channel)
-    if rate:
-        key = f"sender|{message.provider}|{message.config_id or item.tenant_id}|{message.sender}"
-        rate_limit.take(key[:200], rate=rate, burst=max(1, int(rate)))
+    found = list(rows.select_for_update(of=("self",)).select_related("device").order_by("id"))
+    message = Message.unscoped.select_related("tenant", "config").get(pk=item.payload["message"], tenant_id=item.tenant_id)
+    for each in found:
+        each.message = message
+    return found
 
 
 def _apply(recipient: Recipient, said: RecipientResult) -> bool:
@@ -241,7 +197,15 @@ def _send_again(item: QueueItem, recipients: Iterable[Recipient]) -> None:
         groups.setdefault(each.tries, []).append(each)
     for tries, group in groups.items():
         message = group[0].message
-        due_at = clock.now() + timedelta(seconds=RETRY_WAITS[tries - 1])
-        call = Call(Capability(message.channel), "send", config_id=message.config_id, provider=message.provider, in_flight=True)
-        for batch in batches(message, group, resolve(call, tenant_id=item.tenant_id)):
+        due_at = latest_look(message, clock.now() + timedelta(seconds=RETRY_WAITS[tries - 1]))
+        for batch in _batches(message, group, item.tenant_id):
             enqueue_send(message, batch, key=f"{message.pk}:{item.pk}:{tries}:{batch[0].pk}", due_at=due_at)
+
+
+def _batches(message: Message, group: list[Recipient], tenant_id: int) -> list[list[Recipient]]:
+    call = Call(Capability(message.channel), "send", config_id=message.config_id, provider=message.provider, in_flight=True)
+    try:
+        return list(batches(message, group, resolve(call, tenant_id=tenant_id)))
+    except (NotConfigured, UnsupportedOperation):
+        # The account has gone since; the answer in hand must be written down all the same. One by one fits any account.
+        return [list(letter) for letter in letters(group)]

@@ -9,9 +9,10 @@ from django.views.decorators.http import require_safe
 
 
 @require_safe
-def home(_request: HttpRequest) -> HttpResponse:
-    """The admin is the front page; it asks for a login."""
-    return HttpResponseRedirect("/admin/")
+def home(request: HttpRequest) -> HttpResponse:
+    """The admin is the front page; it asks for a login. Members whom it would refuse are led to the staff's pages."""
+    refused = request.user.is_authenticated and not request.user.is_staff
+    return HttpResponseRedirect("/staff/" if refused else "/admin/")
 
 
 @require_safe

@@ -228,6 +228,9 @@ def test_keyboard_alone(office: School, live_server: Any, open_page: Opener) -> 
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     expect(page.get_by_text("Paused: nothing more goes out")).to_be_visible()
+    page.context.clear_cookies()  # the session ends: the page that asks for progress leads to the login, and back
+    expect(page.get_by_role("heading", name="Log in to send messages")).to_be_visible()
+    assert page.url == f"{live_server.url}/staff/login/?next=/staff/messages/{message.pk}/"
 
 
 def tab_to(page: Page, target: Locator) -> None:
@@ -246,9 +249,12 @@ def test_all_of_it_without_scripts(office: School, until: Until, live_server: An
     page.get_by_label("Subject").fill("Term dates")
     page.get_by_label("From").fill("office@springfield.test")
     page.get_by_role("textbox", name="Text").fill("School is <b>closed</b>.\n\nBring nothing.")
+    file = {"name": "dates.txt", "mimeType": "text/plain", "buffer": b"1 May to 7 August"}
+    page.get_by_label("Attachments").set_input_files(file)  # type: ignore[arg-type]
     page.get_by_role("button", name="Preview").click()
     expect(page.frame_locator("iframe.mail").locator("p").first).to_have_text("School is <b>closed</b>.")
-    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_text("dates.txt")).to_be_visible()
+    page.get_by_role("button", name="Send", exact=True).dblclick()
     expect(page.get_by_text("0 of 1 done").first).to_be_visible()
     (letter,) = messages(office)
     assert letter.html == "<p>School is &lt;b&gt;closed&lt;/b&gt;.</p>\n\n<p>Bring nothing.</p>"

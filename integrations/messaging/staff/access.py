@@ -6,19 +6,23 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils.http import url_has_allowed_host_and_scheme
 from django_scopes import scope
 
-from integrations.messaging.models import Channel
+from integrations.messaging.models import Channel, Message
+from integrations.messaging.staff.unsaved import words_of
 from integrations.models import Membership, Role, Tenant, User
 from integrations.tenancy.channels import channels_of, role_may_send
 
 TENANT_KEY = "staff_tenant"
+CODES = "otp"
+"""The category of one-time codes."""
 OFFICE = (Channel.SMS, Channel.EMAIL)
 """The channels that have a page for writing."""
 MANY_TENANTS = 200
@@ -66,6 +70,10 @@ class Desk:
 
     def may_send(self, channel: str) -> bool:
         return role_may_send(self.role, self.channels, channel)
+
+    def hides(self, message: Message) -> bool:
+        """Whether the message's words are not for this person's eyes: a one-time code opens what it was asked for."""
+        return message.category == CODES and self.role != Role.ADMIN
 
 
 def tenants_of(user: User) -> dict[str, Tenant]:
@@ -121,7 +129,7 @@ def page(*, sends: str = "", writes: bool = False) -> Callable[[Callable[..., Ht
             if desk is None:
                 if not tenants_of(request.user):
                     return refuse(request, None, "You are not a member of any organisation. Ask an admin to add you.")
-                return HttpResponseRedirect(f"{reverse('staff:tenant')}?{urlencode({'next': request.get_full_path()})}")
+                return _go(request, f"{reverse('staff:tenant')}?{urlencode({'next': page_of(request)})}")
             with scope(tenant=desk.tenant):
                 if sends and not desk.may_send(sends):
                     return refuse(request, desk, f"You may not send {Channel(sends).label} for {desk.tenant}.")
@@ -135,8 +143,44 @@ def page(*, sends: str = "", writes: bool = False) -> Callable[[Callable[..., Ht
 
 
 def to_login(request: HttpRequest) -> HttpResponse:
-    """Return the redirect to the login, which leads back here."""
-    return redirect_to_login(request.get_full_path(), reverse("staff:login"))
+    """Return the redirect to the login, which leads back here. What was posted is not done: it says so, and gives written words
+    back to who wrote them, for the browser has them no more (the pages are not to be stored)."""
+    if request.method != "POST":
+        return _go(request, redirect_to_login(page_of(request), reverse("staff:login")).url)
+    if _is_part(request):
+        # A preview: whoever is writing keeps the page, for it holds the only copy of the words.
+        return show(request, None, "ended.html")
+    login_url = f"{reverse('staff:login')}?{urlencode({'next': page_of(request), 'lost': '1'}, safe='/')}"
+    if written := words_of(request):
+        return show(request, None, "unsaved.html", {"written": written, "login_url": login_url}, status=403)
+    return HttpResponseRedirect(login_url)
+
+
+def page_of(request: HttpRequest) -> str:
+    """Return the address of the whole page that the person looks at: not that of a part of it, or of a button."""
+    given = ""
+    if _is_part(request):
+        given = request.headers.get("HX-Current-URL", "")
+    elif request.method == "POST":
+        given = request.headers.get("Referer", "")
+    parts = urlsplit(given) if url_has_allowed_host_and_scheme(given, {request.get_host()}) else None
+    if parts is None or not parts.path.startswith(reverse("staff:home")):
+        return request.get_full_path()
+    return f"{parts.path}?{parts.query}" if parts.query else parts.path
+
+
+def changed(request: HttpRequest, desk: Desk) -> bool:
+    """Tell whether a posted form was drawn for another tenant than the one that the person works for now."""
+    return request.POST.get("for") != desk.tenant.slug
+
+
+def _is_part(request: HttpRequest) -> bool:
+    return request.headers.get("HX-Request") == "true"
+
+
+def _go(request: HttpRequest, url: str) -> HttpResponse:
+    """Lead the whole page there, also where only a part of it was asked for."""
+    return HttpResponse(headers={"HX-Redirect": url}) if _is_part(request) else HttpResponseRedirect(url)
 
 
 def show(
@@ -150,3 +194,8 @@ def show(
 def refuse(request: HttpRequest, desk: Desk | None, why: str) -> HttpResponse:
     """Return the page that says no, and why."""
     return show(request, desk, "refused.html", {"why": why}, status=403)
+
+
+def show_changed(request: HttpRequest, desk: Desk) -> HttpResponse:
+    """Return the page that says: this was written for another tenant, and nothing was sent."""
+    return show(request, desk, "changed.html", {"next": request.get_full_path()}, status=409)

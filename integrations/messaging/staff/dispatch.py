@@ -14,6 +14,16 @@ from integrations.messaging.staff.forms import EmailForm, WriteForm
 from integrations.messaging.staff.keeping import Unsent
 
 
+def sent_before(desk: Desk, unsent: Unsent, *, files_known: bool = True) -> Message | None:
+    """Return the message that this form has become already with the same words and files; None where there is none. Without
+    `files_known`, when nobody can tell any more which files it had, the last one with the same words."""
+    if (found := find_by_key(desk.tenant, unsent.key)) is not None or files_known:
+        return found
+    rows = Message.unscoped.filter(tenant=desk.tenant, key__startswith=unsent.words_key)
+    last: Message | None = rows.order_by("-created", "-pk").first()
+    return last
+
+
 def send_typed(desk: Desk, form: WriteForm, unsent: Unsent) -> Message:
     """Send to the recipients that were typed into a valid form. Raises as the channel's service does."""
     if (existing := find_by_key(desk.tenant, unsent.key)) is not None:
@@ -27,14 +37,14 @@ def send_typed(desk: Desk, form: WriteForm, unsent: Unsent) -> Message:
             raise InvalidRequest("The e-mail has no text.", attr="html")
         return emails.send_email(
             tenant=desk.tenant,
-            to=form.typed_as("to").good,
-            cc=form.typed_as("cc").good,
-            bcc=form.typed_as("bcc").good,
+            to=form.typed_as("to").mailboxes,
+            cc=form.typed_as("cc").mailboxes,
+            bcc=form.typed_as("bcc").mailboxes,
             sender=said["sender"],
             subject=said["subject"],
             html=html,
             attachments=tuple(unsent.files),
-            category=said["category"],
+            category=form.goes_as,
             send_at=form.send_at_moment,
             key=unsent.key,
             created_by=desk.name,
@@ -44,7 +54,7 @@ def send_typed(desk: Desk, form: WriteForm, unsent: Unsent) -> Message:
         to=form.typed().good,
         message=said["text"],
         sender=said["sender"].strip(),
-        category=said["category"],
+        category=form.goes_as,
         send_at=form.send_at_moment,
         template_name=name,
         key=unsent.key,
@@ -67,7 +77,7 @@ def draft_of(desk: Desk, form: WriteForm, unsent: Unsent) -> Draft:
         html=html,
         sender=said.get("sender", "").strip(),
         template_name=template.name if template is not None else "",
-        category=said["category"],
+        category=form.goes_as,
         send_at=form.send_at_moment,
         attachments=tuple(unsent.files) if form.channel == Channel.EMAIL else (),
         key=unsent.key,

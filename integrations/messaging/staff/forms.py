@@ -23,6 +23,9 @@ from integrations.messaging.templating import TemplateError, check_template, var
 
 LIST_ID = re.compile(r"lst_[0-9a-z]{26}")
 NOW, LATER = "now", "later"
+ORDINARY = "-"
+"""The choice of no category, where a list's own would be announcements; no category is called that."""
+ANNOUNCEMENTS = "bulk"
 NOBODY = Typed((), ())
 
 
@@ -45,7 +48,8 @@ class WriteForm(forms.Form):
     category = forms.ChoiceField(
         required=False,
         label="Category",
-        help_text="Recipients can refuse a category; announcements wait behind other messages.",
+        help_text="Recipients can refuse a category; announcements wait behind other messages. As usual: announcements to the "
+        "recipients of a file, an ordinary message to those typed in.",
     )
     when = forms.ChoiceField(
         label="When", choices=[(NOW, "Now"), (LATER, "Later")], initial=NOW, required=False, widget=forms.RadioSelect
@@ -63,7 +67,8 @@ class WriteForm(forms.Form):
         self.templates = {str(row.pk): row for row in rows}
         named = [(pk, f"{row.name} ({row.language})" if row.language else row.name) for pk, row in self.templates.items()]
         self._field("template").choices = [("", "None"), *named]
-        self._field("category").choices = self._categories()
+        self.categories = dict(self._categories())
+        self._field("category").choices = list(self.categories.items())
 
     @property
     def recipient_list(self) -> RecipientList | None:
@@ -86,6 +91,19 @@ class WriteForm(forms.Form):
             pk: {"subject": row.subject, "text": row.body, "html": row.html or _as_html(row.body), "needs": row.variables}
             for pk, row in self.templates.items()
         }
+
+    @property
+    def goes_as(self) -> str:
+        """The category that a valid form goes out in: that of a list is announcements, unless somebody says otherwise."""
+        given = str(self.cleaned_data.get("category", ""))
+        if given == ORDINARY:
+            return ""
+        to_list = self.recipient_list is not None
+        return ANNOUNCEMENTS if not given and to_list and ANNOUNCEMENTS in self.categories else given
+
+    @property
+    def category_label(self) -> str:
+        return self.categories[self.goes_as or ORDINARY]
 
     @property
     def send_at_moment(self) -> datetime | None:
@@ -171,7 +189,7 @@ class WriteForm(forms.Form):
         own = MessageCategory.objects.values_list("name", flat=True)
         found = [category_of(self.desk.tenant.pk, name) for name in dict.fromkeys((*BUILT_IN, *own)) if name]
         offered = [each for each in found if not each.is_critical or self.desk.may_use_critical]
-        return [("", "Ordinary message"), *((each.name, each.label or each.name) for each in offered)]
+        return [("", "As usual"), (ORDINARY, "Ordinary message"), *((each.name, each.label or each.name) for each in offered)]
 
     def _field(self, name: str) -> forms.ChoiceField:
         field = self.fields[name]

@@ -20,10 +20,12 @@ from integrations.contracts.messaging import MessageState
 from integrations.messaging import steering
 from integrations.messaging.models import Message, Recipient
 from integrations.messaging.selectors import count_states, list_recipients, overall_status
-from integrations.messaging.staff.access import Desk, page, show
+from integrations.messaging.staff.access import CODES, Desk, page, show
 from integrations.messaging.staff.forms import HistoryForm
 from integrations.messaging.staff.keeping import is_id, new_id
 from integrations.messaging.staff.summary import letter, money
+from integrations.messaging.transitions import shown_address
+from integrations.models import Role
 
 PER_PAGE = 25
 RECIPIENTS_PER_PAGE = 50
@@ -52,19 +54,26 @@ TONES = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A message in a list: its status in a word, and how many recipients it has."""
+    """A message in a list: its status in a word, how many recipients it has, and whether its words are hidden."""
 
     message: Message
     status: str
     recipients: int
+    hidden: bool
 
 
-def rows_of(found: Sequence[Message] | QuerySet[Message]) -> list[Row]:
+def rows_of(desk: Desk, found: Sequence[Message] | QuerySet[Message]) -> list[Row]:
     """Return messages with what became of them, in one query for all."""
     shown = list(found)
     counts = count_states([each.pk for each in shown])
     return [
-        Row(each, overall_status(each, counts[each.pk]), max(each.expected, sum(counts[each.pk].values()))) for each in shown
+        Row(
+            each,
+            overall_status(each, counts[each.pk]),
+            max(each.expected, sum(counts[each.pk].values())),
+            desk.hides(each),
+        )
+        for each in shown
     ]
 
 
@@ -73,13 +82,13 @@ def rows_of(found: Sequence[Message] | QuerySet[Message]) -> list[Row]:
 def messages(request: HttpRequest, desk: Desk) -> HttpResponse:
     """The tenant's messages, newest first."""
     form = HistoryForm(request.GET)
-    found = _narrowed(form.cleaned_data) if form.is_valid() else Message.objects.none()
+    found = _narrowed(desk, form.cleaned_data) if form.is_valid() else Message.objects.none()
     number = _page_number(request)
     some = list(found[(number - 1) * PER_PAGE : number * PER_PAGE + 1])
     narrowed = {name: value for name, value in (form.cleaned_data if form.is_valid() else {}).items() if value}
     context = {
         "form": form,
-        "rows": rows_of(some[:PER_PAGE]),
+        "rows": rows_of(desk, some[:PER_PAGE]),
         "number": number,
         "older": f"?{urlencode({**narrowed, 'page': number + 1})}" if len(some) > PER_PAGE else "",
         "newer": f"?{urlencode({**narrowed, 'page': number - 1})}" if number > 1 else "",
@@ -92,7 +101,13 @@ def messages(request: HttpRequest, desk: Desk) -> HttpResponse:
 def message(request: HttpRequest, desk: Desk, message_id: str) -> HttpResponse:
     """One message: how far it is, what can be done with it, and everybody's story."""
     found = _found(message_id)
-    context = {**_progress(found, desk), **_recipients(request, found), "letter": letter(found.html)}
+    hidden = desk.hides(found)
+    context = {
+        **_progress(found, desk),
+        **_recipients(request, found),
+        "hidden": hidden,
+        "letter": "" if hidden else letter(found.html),
+    }
     return show(request, desk, "message.html", context)
 
 
@@ -145,7 +160,7 @@ def _found(message_id: str) -> Message:
     return found
 
 
-def _narrowed(given: dict[str, Any]) -> QuerySet[Message]:
+def _narrowed(desk: Desk, given: dict[str, Any]) -> QuerySet[Message]:
     rows = Message.objects.all()
     if given["channel"]:
         rows = rows.filter(channel=given["channel"])
@@ -157,7 +172,10 @@ def _narrowed(given: dict[str, Any]) -> QuerySet[Message]:
         # Numbers are kept without spaces, and people write them without the country code.
         digits = text.replace(" ", "").lstrip("0+") if text.replace(" ", "").lstrip("+").isdigit() else text
         to = whose.filter(Q(address__icontains=digits) | Q(name__icontains=text)).values("message_id")
-        rows = rows.filter(Q(body__icontains=text) | Q(subject__icontains=text) | Q(pk=text) | Q(pk__in=to))
+        said = Q(body__icontains=text) | Q(subject__icontains=text)
+        if desk.role != Role.ADMIN:
+            said &= ~Q(category=CODES)  # whoever may not read a code can't guess it either, letter by letter
+        rows = rows.filter(said | Q(pk=text) | Q(pk__in=to))
     return rows
 
 
@@ -204,7 +222,7 @@ def _recipients(request: HttpRequest, found: Message) -> dict[str, Any]:
     query = {"state": state} if state else {}
     return {
         "message": found,
-        "recipients": some[:RECIPIENTS_PER_PAGE],
+        "recipients": [(each, shown_address(each)) for each in some[:RECIPIENTS_PER_PAGE]],
         "state": state,
         "states": [each.value for each in MessageState],
         "here": f"?{urlencode({**query, 'page': number})}",

@@ -23,7 +23,7 @@ LAST = 8
 @require_safe
 def home(request: HttpRequest, desk: Desk) -> HttpResponse:
     """Where to go, and what went out last."""
-    return show(request, desk, "home.html", {"rows": rows_of(Message.objects.all()[:LAST])})
+    return show(request, desk, "home.html", {"rows": rows_of(desk, Message.objects.all()[:LAST])})
 
 
 @keeps_headers

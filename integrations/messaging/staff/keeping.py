@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.contrib.sessions.backends.base import UpdateError
 from django.contrib.sessions.backends.db import SessionStore
 from django.http import HttpRequest
 
 from integrations.contracts.messaging import Media
+from integrations.messaging.staff.attaching import token_of
 
 KEPT_SECONDS = 4 * 3600
 MOST = 10
@@ -37,11 +39,18 @@ class Unsent:
     files: Sequence[Media] = field(default=(), repr=False)
 
     @property
+    def words_key(self) -> str:
+        """How the key of every message begins that this form has become with these words, whatever its files."""
+        return f"staff:{self.id}:{_digest([self.channel, self.fields, self.list_id])}:"
+
+    @property
     def key(self) -> str:
-        """The message's key: the same form with the same words is one message, however often it is sent."""
-        files = [hashlib.sha256(each.content).hexdigest() for each in self.files]
-        said = json.dumps([self.channel, self.fields, self.list_id, files], sort_keys=True)
-        return f"staff:{self.id}:{hashlib.sha256(said.encode()).hexdigest()[:24]}"
+        """The message's key: the same form with the same words and files is one message, however often it is sent."""
+        return self.words_key + _digest(sorted({token_of(each) for each in self.files}))
+
+
+def _digest(said: Any) -> str:
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def new_id() -> str:
@@ -56,10 +65,11 @@ def keep(request: HttpRequest, unsent: Unsent) -> None:
     """Keep it for `KEPT_SECONDS`, in place of what was kept under the same id."""
     SessionStore.clear_expired()
     places: dict[str, str] = dict(request.session.get(PLACE) or {})
-    _drop(places.pop(unsent.id, ""))
+    old = places.pop(unsent.id, "")
     while len(places) >= MOST:
         _drop(places.pop(next(iter(places))))
-    store = SessionStore()
+    # In the same place as before: a second click that looks for it at this moment finds the one or the other.
+    store = SessionStore(old or None)
     store["unsent"] = {
         "tenant": unsent.tenant_id,
         "channel": unsent.channel,
@@ -71,7 +81,10 @@ def keep(request: HttpRequest, unsent: Unsent) -> None:
         ],
     }
     store.set_expiry(KEPT_SECONDS)
-    store.create()
+    try:
+        store.save()
+    except UpdateError:  # it has gone in between
+        store.create()
     places[unsent.id] = str(store.session_key)
     request.session[PLACE] = places
 

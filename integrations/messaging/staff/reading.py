@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from email.utils import formataddr, getaddresses
+from email.utils import getaddresses
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
+from integrations.contracts.email import Mailbox
 from integrations.messaging.sms.numbers import normalise
 
 BETWEEN = re.compile(r"[\n\r,;|\t]+")
@@ -17,10 +18,12 @@ SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """Addresses that can be written to, each once and in the order given, and what could not be read."""
+    """Addresses that can be written to, each once and in the order given, and what could not be read. Of e-mail addresses
+    `good` is how people read them, `mailboxes` what is sent to."""
 
     good: tuple[str, ...]
     bad: tuple[str, ...]
+    mailboxes: tuple[Mailbox, ...] = ()
 
     @property
     def problem(self) -> str:
@@ -47,7 +50,7 @@ def read_numbers(text: str, *, country: str) -> Typed:
 
 def read_addresses(text: str) -> Typed:
     """Read e-mail addresses, with or without a name, between line breaks, commas or semicolons."""
-    good: dict[str, str] = {}
+    good: dict[str, Mailbox] = {}
     bad = []
     for line in filter(None, (each.strip(" ,\t") for each in re.split(r"[\n\r;]+", text))):
         # Commas stand between addresses, and inside of quoted names: the standard library knows which are which.
@@ -57,5 +60,6 @@ def read_addresses(text: str) -> Typed:
             except ValidationError:
                 bad.append(address or name or line)
             else:
-                good.setdefault(address.casefold(), formataddr((name, address)) if name else address)
-    return Typed(tuple(good.values()), tuple(dict.fromkeys(bad)))
+                good.setdefault(address.casefold(), Mailbox(address, name))
+    shown = tuple(f"{each.name} <{each.address}>" if each.name else each.address for each in good.values())
+    return Typed(shown, tuple(dict.fromkeys(bad)), tuple(good.values()))

@@ -14,11 +14,12 @@ from integrations.contracts.email import EmailAdapter
 from integrations.contracts.errors import InvalidRequest, NotConfigured, ProviderError
 from integrations.contracts.messaging import Media
 from integrations.messaging.lists import lists
-from integrations.messaging.models import Channel, RecipientList
+from integrations.messaging.models import Channel, Message, RecipientList
 from integrations.messaging.staff import dispatch
-from integrations.messaging.staff.access import Desk, page, show
+from integrations.messaging.staff.access import Desk, changed, page, show, show_changed
+from integrations.messaging.staff.attaching import Attached, attach, token_of
 from integrations.messaging.staff.forms import EmailForm, SmsForm, WriteForm
-from integrations.messaging.staff.keeping import Unsent, keep, kept
+from integrations.messaging.staff.keeping import Unsent, keep, kept, new_id
 from integrations.messaging.staff.summary import summarise
 from integrations.models import Tenant
 from integrations.registry import get_provider
@@ -26,7 +27,6 @@ from integrations.runtime.jobs import Call
 from integrations.runtime.resolve import resolve
 
 FORMS: Mapping[str, type[WriteForm]] = {Channel.SMS: SmsForm, Channel.EMAIL: EmailForm}
-MOST_FILES = 20
 
 
 @page(sends="sms")
@@ -60,16 +60,23 @@ def email_preview(request: HttpRequest, desk: Desk) -> HttpResponse:
 @page(writes=True)
 @require_http_methods(["GET", "HEAD", "POST"])
 def confirm(request: HttpRequest, desk: Desk, unsent_id: str) -> HttpResponse:
-    """Show once more what is about to go out; send it when told to. However often that is told, it goes once."""
+    """Show once more what is about to go out; send it when told to. However often that is told, it goes once, and only what
+    was shown: where the text has changed since (in another tab), it is shown again."""
+    if request.method == "POST" and changed(request, desk):
+        return show_changed(request, desk)
     unsent, form = restore(request, desk, unsent_id)
     if unsent.list_id:
         return HttpResponseRedirect(list_page(unsent.list_id, unsent.id))
+    told = request.method == "POST"
+    stale = told and request.POST.get("said") != unsent.key
+    if told and not stale and (sent := dispatch.sent_before(desk, unsent)) is not None:
+        return to_message(sent)
     if not form.is_valid():
-        return _draw(request, desk, form, unsent.files)
-    if request.method == "POST":
+        return draw(request, desk, form, unsent.files)
+    if told and not stale:
         return _send(request, desk, form, unsent)
-    context = {"form": form, "unsent": unsent, "summary": summarise(form), "edit_url": edit_url(unsent)}
-    return show(request, desk, "confirm.html", context)
+    context = {"form": form, "unsent": unsent, "summary": summarise(form), "edit_url": edit_url(unsent), "stale": stale}
+    return show(request, desk, "confirm.html", context, status=409 if stale else 200)
 
 
 def restore(request: HttpRequest, desk: Desk, unsent_id: str) -> tuple[Unsent, WriteForm]:
@@ -101,25 +108,58 @@ def attachment_limit(tenant: Tenant) -> int:
     return adapter.attachment_limit if issubclass(adapter, EmailAdapter) else EmailAdapter.attachment_limit
 
 
+def to_message(message: Message) -> HttpResponse:
+    return HttpResponseRedirect(reverse("staff:message", args=[message.pk]))
+
+
+def draw(
+    request: HttpRequest,
+    desk: Desk,
+    form: WriteForm,
+    files: Sequence[Media],
+    *,
+    problems: Sequence[str] = (),
+    status: int | None = None,
+) -> HttpResponse:
+    """Return the page for writing with this form in it. `problems` are those that the form itself does not tell."""
+    context = {
+        "form": form,
+        "files": [(token_of(each), each) for each in files],
+        "problems": problems,
+        "summary": summarise(form) if form.is_bound else None,
+        "attachment_limit": attachment_limit(desk.tenant) if form.channel == Channel.EMAIL else 0,
+    }
+    code = status or (400 if form.is_bound and form.errors else 200)
+    return show(request, desk, f"{form.channel}.html", context, status=code)
+
+
 def _write(request: HttpRequest, desk: Desk, channel: str) -> HttpResponse:
     if request.method != "POST":
         return _open(request, desk, channel)
+    if changed(request, desk):
+        return _written_for_another(request, desk, channel)
     data, problem = _with_upload(request, desk)
-    action = data.get("action", "send")
-    if action == "template":
-        return _filled_from_template(request, desk, channel, data)
     form = FORMS[channel](data, request.FILES, desk=desk)
     valid = form.is_valid()
+    attached = _attached(request, form, desk)
+    given_id, upload = str(form.cleaned_data.get("id", "")), data.get("upload", "")
+    unsent = Unsent(given_id, desk.tenant.pk, channel, form.kept_fields(), upload, attached.files)
+    action = data.get("action", "send")
+    # Asked before all else: a time that lay ahead then may be over by now.
+    asks = action not in ("template", "preview") and unsent.id and problem is None
+    if asks and (sent := _sent_before(desk, unsent, attached)) is not None:
+        return to_message(sent)
     if problem is not None:
         form.add_error("file", problem)
-    files = _files(request, form, desk)
-    unsent = Unsent(
-        str(form.cleaned_data.get("id", "")), desk.tenant.pk, channel, form.kept_fields(), data.get("upload", ""), files
-    )
-    if unsent.id and (files or not form.errors):
+    if attached.problem:
+        form.add_error("attachments", attached.problem)
+    if unsent.id and (attached.files or attached.had_some or not form.errors):
         keep(request, unsent)
+    if action == "template":
+        problems = [each for each in (problem, attached.problem) if each]
+        return _filled_from_template(request, desk, channel, data, attached.files, problems)
     if action == "preview" or not valid or form.errors:
-        return _draw(request, desk, form, files, status=200 if action == "preview" else None)
+        return draw(request, desk, form, attached.files, status=200 if action == "preview" else None)
     if unsent.list_id:
         return HttpResponseRedirect(list_page(unsent.list_id, unsent.id))
     if len(form.typed().good) > 1:
@@ -127,26 +167,27 @@ def _write(request: HttpRequest, desk: Desk, channel: str) -> HttpResponse:
     return _send(request, desk, form, unsent)
 
 
+def _written_for_another(request: HttpRequest, desk: Desk, channel: str) -> HttpResponse:
+    """Show the words again, under a new id and without the files: those of the other tenant stay there."""
+    data = request.POST.copy()
+    data["id"], data["upload"] = new_id(), ""
+    form = FORMS[channel](data, desk=desk)
+    form.is_valid()
+    form.add_error(
+        None,
+        f"You have changed to {desk.tenant} since this page was opened, and nothing was sent. Look at everything again, choose "
+        "files again, and then send it; or change back.",
+    )
+    return draw(request, desk, form, (), status=409)
+
+
 def _open(request: HttpRequest, desk: Desk, channel: str) -> HttpResponse:
     unsent = kept(request, request.GET.get("unsent", ""), tenant_id=desk.tenant.pk, channel=channel)
     if unsent is not None:
         form = FORMS[channel](initial={**unsent.fields, "id": unsent.id, "upload": unsent.list_id}, desk=desk)
-        return _draw(request, desk, form, unsent.files)
+        return draw(request, desk, form, unsent.files)
     given = {name: request.GET[name] for name in ("to", "upload") if name in request.GET}
-    return _draw(request, desk, FORMS[channel](initial=given, desk=desk), ())
-
-
-def _draw(
-    request: HttpRequest, desk: Desk, form: WriteForm, files: Sequence[Media], *, status: int | None = None
-) -> HttpResponse:
-    context = {
-        "form": form,
-        "files": files,
-        "summary": summarise(form) if form.is_bound else None,
-        "attachment_limit": attachment_limit(desk.tenant) if form.channel == Channel.EMAIL else 0,
-    }
-    code = status or (400 if form.is_bound and form.errors else 200)
-    return show(request, desk, f"{form.channel}.html", context, status=code)
+    return draw(request, desk, FORMS[channel](initial=given, desk=desk), ())
 
 
 def _preview(request: HttpRequest, desk: Desk, channel: str) -> HttpResponse:
@@ -155,7 +196,9 @@ def _preview(request: HttpRequest, desk: Desk, channel: str) -> HttpResponse:
     return show(request, desk, f"{channel}_preview.html", {"summary": summarise(form)})
 
 
-def _filled_from_template(request: HttpRequest, desk: Desk, channel: str, data: QueryDict) -> HttpResponse:
+def _filled_from_template(
+    request: HttpRequest, desk: Desk, channel: str, data: QueryDict, files: Sequence[Media], problems: Sequence[str]
+) -> HttpResponse:
     form = FORMS[channel](data, desk=desk)
     template = form.picked_template
     words: dict[str, str] = {}
@@ -164,7 +207,7 @@ def _filled_from_template(request: HttpRequest, desk: Desk, channel: str, data: 
         words = {"text": given["text"]} if channel == Channel.SMS else {"subject": given["subject"], "html": given["html"]}
         words |= {} if channel == Channel.SMS else {"plain": template.body}
     initial = {**data.dict(), **words}
-    return _draw(request, desk, FORMS[channel](initial=initial, desk=desk), ())
+    return draw(request, desk, FORMS[channel](initial=initial, desk=desk), files, problems=problems)
 
 
 def _with_upload(request: HttpRequest, desk: Desk) -> tuple[QueryDict, str | None]:
@@ -185,26 +228,18 @@ def _with_upload(request: HttpRequest, desk: Desk) -> tuple[QueryDict, str | Non
     return data, None
 
 
-def _files(request: HttpRequest, form: WriteForm, desk: Desk) -> tuple[Media, ...]:
-    """Return the attachments: those kept from before, without the removed, and the new ones. Says what is too much."""
+def _attached(request: HttpRequest, form: WriteForm, desk: Desk) -> Attached:
     if form.channel != Channel.EMAIL:
-        return ()
+        return Attached()
     before = kept(request, str(form.data.get("id", "")), tenant_id=desk.tenant.pk, channel=form.channel)
-    removed = set(request.POST.getlist("remove_file"))
-    old = [each for number, each in enumerate(before.files if before else ()) if str(number) not in removed]
-    limit = attachment_limit(desk.tenant)
-    uploaded = request.FILES.getlist("attachments")
-    size = sum(len(each.content) for each in old) + sum(each.size or 0 for each in uploaded)
-    if size > limit:
-        form.add_error("attachments", f"Together they have {size / 1e6:.1f} MB; at most {limit / 1e6:.1f} MB can be sent.")
-        return tuple(old)
-    if len(old) + len(uploaded) > MOST_FILES:
-        form.add_error("attachments", f"At most {MOST_FILES} files.")
-        return tuple(old)
-    new = [
-        Media(each.name or "file", each.content_type or "application/octet-stream", content=each.read()) for each in uploaded
-    ]
-    return (*old, *new)
+    return attach(request, before.files if before else None, limit=attachment_limit(desk.tenant))
+
+
+def _sent_before(desk: Desk, unsent: Unsent, attached: Attached) -> Message | None:
+    files_known = attached.told or not attached.gone
+    if attached.problem and files_known:
+        return None  # other files are wanted than those that went
+    return dispatch.sent_before(desk, unsent, files_known=files_known)
 
 
 def _send(request: HttpRequest, desk: Desk, form: WriteForm, unsent: Unsent) -> HttpResponse:
@@ -212,5 +247,5 @@ def _send(request: HttpRequest, desk: Desk, form: WriteForm, unsent: Unsent) -> 
         message = dispatch.send_typed(desk, form, unsent)
     except ProviderError as error:
         form.fail(error.attr, error.message)
-        return _draw(request, desk, form, unsent.files)
-    return HttpResponseRedirect(reverse("staff:message", args=[message.pk]))
+        return draw(request, desk, form, unsent.files)
+    return to_message(message)

@@ -47,6 +47,7 @@ def sms(**changes: Any) -> dict[str, Any]:
     """What a browser posts from the SMS form."""
     given = {
         "id": new_id(),
+        "for": "springfield-school",
         "to": "0711000001",
         "text": "School is closed tomorrow.",
         "sender": "",
@@ -63,6 +64,7 @@ def email(**changes: Any) -> dict[str, Any]:
     """What a browser posts from the e-mail form."""
     given = {
         "id": new_id(),
+        "for": "springfield-school",
         "to": "parent@example.com",
         "cc": "",
         "bcc": "",
@@ -75,3 +77,21 @@ def email(**changes: Any) -> dict[str, Any]:
         "action": "send",
     }
     return {**given, **changes}
+
+
+def hidden(page: str, name: str) -> str:
+    """Return the value of a hidden field as the page has it."""
+    return page.split(f'name="{name}" value="')[1].split('"')[0]
+
+
+def confirmed(client: Client, url: str, **changes: Any) -> Any:
+    """Press the button of the page that asks once more, as it is shown now."""
+    shown = client.get(url).content.decode()
+    return client.post(url, {"for": hidden(shown, "for"), "said": hidden(shown, "said"), **changes})
+
+
+def to_list(client: Client, url: str, **changes: Any) -> Any:
+    """Press Send on the page of an uploaded list, as it is shown now."""
+    shown = client.get(url).content.decode()
+    given = {name: hidden(shown, name) for name in ("for", "said", "unsent")}
+    return client.post(url.split("?")[0], {**given, "action": "send", **changes})

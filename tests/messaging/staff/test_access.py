@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django_scopes import scope
 from rest_framework.test import APIClient
@@ -15,7 +16,7 @@ from integrations.messaging.sms.services import send_sms
 from integrations.models import Membership, Role, Tenant, User
 from integrations.tenancy.channels import may_send
 from tests.factories import make_config, make_user
-from tests.messaging.staff.conftest import sms
+from tests.messaging.staff.conftest import confirmed, email, hidden, sms, to_list
 
 pytestmark = pytest.mark.django_db
 Desk = Callable[..., Client]
@@ -257,12 +258,12 @@ def test_what_was_written_for_one_tenant_is_not_sent_for_another(at_desk: Desk, 
     answer = client.post("/staff/sms/", sms(to="0711000001, 0711000002", text="For the school"))
     client.post("/staff/organisation/", {"tenant": other_tenant.slug})
     assert client.get(answer["Location"]).status_code == 404
-    assert client.post(answer["Location"]).status_code == 404
+    assert client.post(answer["Location"], {"for": other_tenant.slug}).status_code == 404
     unsent = answer["Location"].split("/")[-2]
     assert "For the school" not in client.get(f"/staff/sms/?unsent={unsent}").content.decode()
     assert (sent(office), sent(other_tenant)) == (0, 0)
     client.post("/staff/organisation/", {"tenant": office.slug})
-    assert client.post(answer["Location"]).status_code == 302
+    assert confirmed(client, answer["Location"]).status_code == 302
     assert (sent(office), sent(other_tenant)) == (1, 0)
 
 
@@ -270,5 +271,121 @@ def test_losing_the_channel_between_writing_and_confirming_stops_it(at_desk: Des
     client = at_desk()
     answer = client.post("/staff/sms/", sms(to="0711000001, 0711000002"))
     Membership.unscoped.filter(tenant=office).update(channels=["email"])
-    assert client.post(answer["Location"]).status_code == 404
+    assert client.post(answer["Location"], {"for": office.slug}).status_code == 404
     assert sent(office) == 0
+
+
+def at_two(at_desk: Desk, office: Tenant, other_tenant: Tenant) -> Client:
+    """Jane works for both, and for the office at this moment."""
+    make_config(other_tenant, "africastalking", account="studio")
+    client = at_desk()
+    jane = User.objects.get(username="jane")
+    Membership.unscoped.create(tenant=other_tenant, user=jane, role=Role.STAFF, channels=["sms", "email"])
+    client.post("/staff/organisation/", {"tenant": office.slug})
+    return client
+
+
+@pytest.mark.parametrize("action", ["send", "preview", "template"])
+@pytest.mark.parametrize(("path", "made"), [("/staff/sms/", sms), ("/staff/email/", email)])
+def test_form_of_one_tenant_is_not_sent_in_anothers_name(
+    path: str, made: Callable[..., dict[str, Any]], action: str, at_desk: Desk, office: Tenant, other_tenant: Tenant
+) -> None:
+    client = at_two(at_desk, office, other_tenant)
+    shown = client.get(path).content.decode()
+    client.post("/staff/organisation/", {"tenant": other_tenant.slug})  # in another tab
+    rows = SimpleUploadedFile("l.csv", b"Phone\n0711000001\n")
+    given = made(id=hidden(shown, "id"), action=action, file=rows, **{"for": hidden(shown, "for")})
+    answer = client.post(path, given)
+    page = answer.content.decode()
+    assert answer.status_code == 409
+    assert "You have changed to Lens &amp; Light" in page
+    assert "School is" in page
+    assert hidden(page, "for") == other_tenant.slug
+    assert hidden(page, "id") != hidden(shown, "id")
+    assert (sent(office), sent(other_tenant), RecipientList.unscoped.count()) == (0, 0, 0)
+
+
+def test_form_without_its_tenant_is_not_sent(jane: Client, office: Tenant) -> None:
+    given = sms()
+    del given["for"]
+    assert jane.post("/staff/sms/", given).status_code == 409
+    assert sent(office) == 0
+
+
+def test_confirmation_and_list_of_one_tenant_are_not_sent_in_anothers_name(
+    at_desk: Desk, office: Tenant, other_tenant: Tenant
+) -> None:
+    client = at_two(at_desk, office, other_tenant)
+    confirm = client.post("/staff/sms/", sms(to="0711000001, 0711000002"))["Location"]
+    rows = SimpleUploadedFile("l.csv", b"Phone\n0711000001\n", "text/csv")
+    columns = client.post("/staff/sms/", sms(to="", file=rows))["Location"]
+    client.post("/staff/organisation/", {"tenant": other_tenant.slug})
+    for url in (confirm, columns):
+        answer = client.post(url, {"for": office.slug, "action": "send", "address": "Phone"})
+        assert answer.status_code == 409
+        assert "You have changed to Lens &amp; Light" in answer.content.decode()
+    assert (sent(office), sent(other_tenant)) == (0, 0)
+    client.post("/staff/organisation/", {"tenant": office.slug})
+    assert confirmed(client, confirm).status_code == 302
+    assert to_list(client, columns, address="Phone").status_code == 302
+    assert (sent(office), sent(other_tenant)) == (2, 0)
+
+
+def test_ended_session_leads_the_whole_page_to_the_login(jane: Client, office: Tenant) -> None:
+    message = send_sms(tenant=office, to=["0711000001"], message="Hello")
+    page = f"/staff/messages/{message.pk}/"
+    jane.logout()
+    htmx = {"HX-Request": "true", "HX-Current-URL": f"http://testserver{page}?page=2"}
+    for part in ("progress/", "recipients/"):
+        answer = jane.get(f"{page}{part}", headers=htmx)
+        assert (answer.status_code, answer.content) == (200, b"")
+        assert answer["HX-Redirect"] == f"/staff/login/?next={page}%3Fpage%3D2"
+    for foreign in ("https://evil.example/staff/", "http://testserver/admin/", "http://[", ""):
+        answer = jane.get(f"{page}progress/", headers={**htmx, "HX-Current-URL": foreign})
+        assert answer["HX-Redirect"] == f"/staff/login/?next={page}progress/"
+
+
+def test_part_of_a_page_leads_the_whole_page_to_the_picker(at_desk: Desk, office: Tenant, other_tenant: Tenant) -> None:
+    client = at_desk()
+    Membership.unscoped.create(tenant=other_tenant, user=User.objects.get(username="jane"), role=Role.STAFF)
+    message = send_sms(tenant=office, to=["0711000001"], message="Hello")
+    answer = client.get(f"/staff/messages/{message.pk}/progress/", headers={"HX-Request": "true"})
+    assert answer["HX-Redirect"].startswith("/staff/organisation/?next=")
+
+
+def test_what_is_posted_after_the_session_ended_is_not_lost_in_silence(jane: Client, office: Tenant) -> None:
+    jane.logout()
+    login = "/staff/login/?next=/staff/sms/&lost=1"
+    answer = jane.post("/staff/sms/", sms(text="A long <b>text</b>"))
+    assert answer.status_code == 403
+    for words in (
+        "Nothing was sent",
+        "A long &lt;b&gt;text&lt;/b&gt;</textarea>",
+        "0711000001",
+        f'href="{login.replace("&", "&amp;")}"',
+    ):
+        assert words in answer.content.decode()
+    answer = jane.post("/staff/email/", email(html="<div>Dear <b>parents</b></div>"))
+    for words in ("Term dates", "Dear parents</textarea>", "parent@example.com"):
+        assert words in answer.content.decode()
+    for html in ("<div>" * 9_000, "<" * 49_000, "<div>" * 60_000):
+        assert jane.post("/staff/email/", email(html=html)).status_code == 403
+    assert jane.post("/staff/sms/", {})["Location"] == login
+    assert "nothing was sent" in jane.get(login).content.decode()
+    assert "nothing was sent" not in jane.get("/staff/login/?next=/staff/sms/").content.decode()
+    message = send_sms(tenant=office, to=["0711000001"], message="Hello")
+    page = f"/staff/messages/{message.pk}/"
+    answer = jane.post(f"{page}cancel/", headers={"Referer": f"http://testserver{page}"})
+    assert answer["Location"] == f"/staff/login/?next={page}&lost=1"  # a button's own address shows nothing
+    # Whoever is writing keeps the page with the words.
+    preview = jane.post("/staff/sms/preview/", sms(), headers={"HX-Request": "true"})
+    assert "HX-Redirect" not in preview.headers
+    assert "Your session has ended" in preview.content.decode()
+    assert sent(office) == 1
+
+
+def test_front_page_leads_members_to_what_they_may_open(jane: Client) -> None:
+    assert jane.get("/")["Location"] == "/staff/"
+    User.objects.filter(username="jane").update(is_staff=True)
+    assert jane.get("/")["Location"] == "/admin/"
+    assert Client().get("/")["Location"] == "/admin/"

@@ -9,12 +9,14 @@ from django.contrib.sessions.models import Session
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
+from integrations.contracts.messaging import Media
 from integrations.messaging.models import Attachment, Message, MessageTemplate, Recipient, RecipientList
 from integrations.messaging.staff import writing
+from integrations.messaging.staff.attaching import token_of
 from integrations.messaging.staff.keeping import MOST
 from integrations.models import Tenant
 from tests.factories import make_config
-from tests.messaging.staff.conftest import email
+from tests.messaging.staff.conftest import confirmed, email, to_list
 
 pytestmark = pytest.mark.django_db
 FROM = {"sender": "office@springfield.test"}
@@ -37,6 +39,10 @@ def file(name: str = "dates.txt", content: bytes = b"1 May") -> SimpleUploadedFi
     return SimpleUploadedFile(name, content, "text/plain")
 
 
+def token(name: str = "dates.txt", content: bytes = b"1 May") -> str:
+    return token_of(Media(name, "text/plain", content=content))
+
+
 def page_of(answer: Any) -> str:
     return str(answer.content.decode())
 
@@ -55,7 +61,7 @@ def test_copies_are_recipients_in_their_roles(jane: Client, office: Tenant) -> N
     answer = jane.post("/staff/email/", given)
     assert "Send this to 3 recipients?" in page_of(jane.get(answer["Location"]))
     assert messages(office) == []
-    jane.post(answer["Location"])
+    confirmed(jane, answer["Location"])
     (message,) = messages(office)
     rows = Recipient.unscoped.filter(message=message).values_list("address", "name", "role").order_by("id")
     assert list(rows) == [
@@ -131,7 +137,7 @@ def test_mistakes_stand_by_their_field_and_nothing_is_sent(
 ) -> None:
     answer = jane.post("/staff/email/", email(**{**FROM, **change}))
     if answer.status_code == 302:
-        answer = jane.post(answer["Location"])
+        answer = confirmed(jane, answer["Location"])
     shown = page_of(answer)
     assert answer.status_code == 400
     assert field in shown
@@ -144,11 +150,16 @@ def test_attachments_outlive_a_mistake_and_the_confirmation(jane: Client, office
     shown = page_of(jane.post("/staff/email/", given))
     assert "dates.txt" in shown
     assert "wrong.txt" in shown
-    corrected = {**given, "subject": "Now with one", "remove_file": "1", "attachments": [file("third.txt", b"3")]}
+    corrected = {
+        **given,
+        "subject": "Now with one",
+        "remove_file": token("wrong.txt"),
+        "attachments": [file("third.txt", b"3")],
+    }
     answer = jane.post("/staff/email/", corrected)
     confirm = page_of(jane.get(answer["Location"]))
     assert "dates.txt, third.txt" in confirm
-    jane.post(answer["Location"])
+    confirmed(jane, answer["Location"])
     (message,) = messages(office)
     assert files_of(message) == [("dates.txt", b"1 May"), ("third.txt", b"3")]
 
@@ -187,12 +198,11 @@ def test_list_with_personal_fields_and_a_file(other_tenant: Tenant, at_desk: Any
     client = at_desk(tenant=other_tenant)
     rows = SimpleUploadedFile("parents.csv", b"Parent,Mail\nAmina,amina@example.com\nBen,nothing\n", "text/csv")
     given = email(to="", subject="Dear {{ parent }}", html="<p>Hello {{ parent }}!</p>", file=rows, attachments=[file()])
-    answer = client.post("/staff/email/", given)
-    page, unsent = answer["Location"].split("?unsent=")
+    answer = client.post("/staff/email/", {**given, "for": other_tenant.slug})
     shown = page_of(client.get(answer["Location"]))
     for words in ("Ready for 1 recipient", "Dear Amina", "Hello Amina!", "nothing"):
         assert words in shown
-    sent = client.post(page, {"unsent": unsent, "address": "Mail", "name": "Parent", "action": "send"})
+    sent = to_list(client, answer["Location"], address="Mail", name="Parent")
     (message,) = messages(other_tenant)
     assert sent["Location"] == f"/staff/messages/{message.pk}/"
     assert (message.personal, message.expected, message.html) == (True, 1, "<p>Hello {{ parent }}!</p>")

@@ -14,7 +14,7 @@ from integrations.messaging.models import Message, Recipient
 from integrations.messaging.sms.services import send_sms
 from integrations.messaging.staff.history import PER_PAGE, RECIPIENTS_PER_PAGE, STOP_POLLING
 from integrations.messaging.transitions import advance
-from integrations.models import Role, Tenant
+from integrations.models import QueueItem, QueueState, Role, Tenant
 from tests.factories import MovableClock
 
 pytestmark = pytest.mark.django_db
@@ -130,6 +130,7 @@ def test_pause_resume_cancel(jane: Client, send: Send) -> None:
 def test_what_makes_no_sense_is_said(jane: Client, send: Send, clock: MovableClock) -> None:
     message = send()
     move(message, MessageState.SENT, clock())
+    QueueItem.unscoped.filter(reference_id=message.pk).update(state=QueueState.COMPLETED)
     shown = page_of(jane.post(f"/staff/messages/{message.pk}/pause/", follow=True))
     assert 'class="note error"' in shown
     message.refresh_from_db()
@@ -161,3 +162,26 @@ def test_channel_of_the_membership_counts_here_too(at_desk: Any, send: Send) -> 
     assert client.post(f"{page}pause/").status_code == 404
     message.refresh_from_db()
     assert message.paused_at is None
+
+
+def test_a_devices_token_is_not_shown(jane: Client, office: Tenant) -> None:
+    message = Message.unscoped.create(tenant=office, channel="push", body="Hello")
+    Recipient.unscoped.create(tenant=office, message=message, address=f"{'SECRETTOKEN' * 10}-the-end")
+    for path in ("", "recipients/"):
+        shown = page_of(jane.get(f"/staff/messages/{message.pk}/{path}"))
+        assert ("SECRETTOKEN" in shown, "\N{HORIZONTAL ELLIPSIS}-the-end" in shown) == (False, True)
+
+
+@pytest.mark.parametrize("role", [Role.STAFF, Role.AUDITOR, Role.ADMIN])
+def test_one_time_codes_are_for_admins(role: str, at_desk: Any, office: Tenant) -> None:
+    client = at_desk(role)
+    words = {"subject": "Code 777777", "body": "Code 777777", "html": "<p>Code 777777</p>"}
+    message = Message.unscoped.create(tenant=office, channel="email", category="otp", **words)
+    Recipient.unscoped.create(tenant=office, message=message, address="jane@example.com")
+    for path in ("/staff/", "/staff/messages/", f"/staff/messages/{message.pk}/"):
+        shown = page_of(client.get(path))
+        assert ("777777" in shown, "One-time code: not shown" in shown) == (role == Role.ADMIN, role != Role.ADMIN), path
+    # Nor can it be guessed from what is found.
+    row = f'href="/staff/messages/{message.pk}/"'
+    assert (row in page_of(client.get("/staff/messages/?text=777"))) == (role == Role.ADMIN)
+    assert row in page_of(client.get("/staff/messages/?text=jane@example.com"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from integrations.contracts.email import Mailbox
 from integrations.messaging.staff.reading import Typed, read_addresses, read_numbers
 
 
@@ -29,14 +30,21 @@ def test_numbers(text: str, good: tuple[str, ...], bad: tuple[str, ...]) -> None
     [
         ("a@example.com", ("a@example.com",), ()),
         ("a@example.com, b@example.com\nc@example.com;d@example.com", tuple(f"{x}@example.com" for x in "abcd"), ()),
-        ('"Doe, Jane" <jane@example.com>, a@example.com', ('"Doe, Jane" <jane@example.com>', "a@example.com"), ()),
+        ('"Doe, Jane" <jane@example.com>, a@example.com', ("Doe, Jane <jane@example.com>", "a@example.com"), ()),
         ("A@Example.com\na@example.com", ("A@Example.com",), ()),
         ("jane\na@example.com", ("a@example.com",), ("jane",)),
         ("", (), ()),
     ],
 )
 def test_addresses(text: str, good: tuple[str, ...], bad: tuple[str, ...]) -> None:
-    assert read_addresses(text) == Typed(good, bad)
+    read = read_addresses(text)
+    assert (read.good, read.bad) == (good, bad)
+
+
+def test_names_keep_their_letters() -> None:
+    read = read_addresses('Zoë Müller <zoe@example.com>, "Doe, Jane" <jane@example.com>')
+    assert read.good == ("Zoë Müller <zoe@example.com>", "Doe, Jane <jane@example.com>")
+    assert read.mailboxes == (Mailbox("zoe@example.com", "Zoë Müller"), Mailbox("jane@example.com", "Doe, Jane"))
 
 
 def test_problem_names_the_first_and_counts_the_others() -> None:

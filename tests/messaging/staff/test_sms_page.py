@@ -15,7 +15,7 @@ from django.test import Client
 from integrations.messaging.models import Message, MessageCategory, MessageTemplate, Recipient, RecipientList, SendingPolicy
 from integrations.models import Role, Tenant
 from tests.factories import MovableClock
-from tests.messaging.staff.conftest import sms
+from tests.messaging.staff.conftest import confirmed, sms, to_list
 
 pytestmark = pytest.mark.django_db
 Desk = Callable[..., Client]
@@ -63,7 +63,7 @@ def test_several_are_confirmed_first(jane: Client, office: Tenant) -> None:
     shown = page_of(jane.get(answer["Location"]))
     for words in ("Send this to 2 recipients?", "KES 1.60", "School is closed tomorrow.", "GSM-7", "+254711000002"):
         assert words in shown
-    sent, again = jane.post(answer["Location"]), jane.post(answer["Location"])
+    sent, again = confirmed(jane, answer["Location"]), confirmed(jane, answer["Location"])
     (message,) = messages(office)
     assert sent["Location"] == again["Location"] == f"/staff/messages/{message.pk}/"
     assert addresses(message) == ["+254711000001", "+254711000002"]
@@ -81,7 +81,7 @@ def test_confirmation_is_the_persons_own(jane: Client, at_desk: Desk, office: Te
     answer = jane.post("/staff/sms/", sms(to="0711000001, 0711000002"))
     other = at_desk(name="mary")
     assert other.get(answer["Location"]).status_code == 404
-    assert other.post(answer["Location"]).status_code == 404
+    assert other.post(answer["Location"], {"for": office.slug}).status_code == 404
     assert messages(office) == []
 
 
@@ -120,7 +120,7 @@ def test_mistakes_stand_by_their_field_and_nothing_is_sent(
 
 def test_without_account_it_says_so(at_desk: Desk, other_tenant: Tenant) -> None:
     client = at_desk(tenant=other_tenant)
-    answer = client.post("/staff/sms/", sms())
+    answer = client.post("/staff/sms/", sms(**{"for": other_tenant.slug}))
     assert answer.status_code == 400
     assert "Not sent yet" in page_of(answer)
 
@@ -197,9 +197,8 @@ def test_file_leads_to_the_columns_then_out(jane: Client, office: Tenant) -> Non
     for words in ("Ready for 2 recipients", "Nobody", "Parent phone", "Dear parent of Amina, balance 1500.", "student_name"):
         assert words in shown
     assert messages(office) == []
-    unsent = answer["Location"].split("=")[1]
-    given = {"unsent": unsent, "address": "Parent phone", "name": "Student name", "action": "send"}
-    sent, again = (jane.post(f"/staff/lists/{stored.pk}/", given) for _ in range(2))
+    picked = {"address": "Parent phone", "name": "Student name"}
+    sent, again = (to_list(jane, answer["Location"], **picked) for _ in range(2))
     (message,) = messages(office)
     assert sent["Location"] == again["Location"] == f"/staff/messages/{message.pk}/"
     assert (message.expected, message.personal, message.recipient_list_id) == (2, True, stored.pk)
@@ -215,8 +214,7 @@ def test_file_leads_to_the_columns_then_out(jane: Client, office: Tenant) -> Non
 )
 def test_wrong_columns_send_nothing(change: dict[str, str], words: str, jane: Client, office: Tenant) -> None:
     answer = jane.post("/staff/sms/", sms(to="", file=csv("Phone,Balance\n0711000001,zero\n")))
-    page, unsent = answer["Location"].split("?unsent=")
-    report = jane.post(page, {"unsent": unsent, "address": "Phone", "name": "", "action": "send", **change})
+    report = to_list(jane, answer["Location"], **{"address": "Phone", "name": "", **change})
     assert words in page_of(report)
     assert messages(office) == []
 

@@ -36,6 +36,8 @@ EXPAND_PRIORITY = 4
 codes and receipts."""
 WRITTEN_AT_ONCE = 2000
 """Rows of one statement, so that a long message does not have to be in memory thrice."""
+FURTHEST = timedelta(days=731)
+"""How far ahead a message may be planned, and how long it may be kept: two years, a leap day among them."""
 
 
 def send_kind(channel: str) -> str:
@@ -204,6 +206,8 @@ def _check(draft: Draft) -> None:
         moment = getattr(draft, name)
         if moment is not None and moment.tzinfo is None:
             raise InvalidRequest("The time needs an offset from UTC.", attr=name)
+        if moment is not None and moment > clock.now() + FURTHEST:
+            raise InvalidRequest("This is more than two years ahead.", attr=name)
     if draft.expires_at is not None and draft.expires_at <= max(clock.now(), draft.send_at or clock.now()):
         raise InvalidRequest("It would be too late before it could be sent.", attr="expires_at")
     for name in ("body", "subject", "html", "sender"):

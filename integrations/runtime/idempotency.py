@@ -139,7 +139,7 @@ def _stored(record: IdempotencyRecord) -> Response:
 
 
 def _passes(response: Response) -> bool:
-    if response.status_code != 422 or not isinstance(response.data, dict):
+    if response.status_code not in {402, 422} or not isinstance(response.data, dict):
         return False
     codes = [each["code"] for each in response.data.get("errors", [])]
     return bool(codes) and PASSING_CODES.issuperset(codes)

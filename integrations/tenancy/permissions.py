@@ -60,6 +60,11 @@ def require_channel(request: Request, channel: str) -> None:
         raise PermissionDenied(_refusal(channel))
 
 
+def is_plain_member(principal: object) -> bool:
+    """Tell whether who asks is a person, not a system with a key, and no admin: some things want more trust than that."""
+    return isinstance(principal, Principal) and not principal.key_id and principal.role != Role.ADMIN
+
+
 class IsTenantStaff(_TenantRole):
     """Staff and admins; auditors for reading. A view with `send_channel` sends on that channel (`may_send_as`)."""
 

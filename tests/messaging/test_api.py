@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django_scopes import scope
@@ -12,11 +13,12 @@ from rest_framework.test import APIClient
 
 from integrations.contracts import clock
 from integrations.messaging.handlers import on_message_reported
-from integrations.messaging.models import Message, Recipient
+from integrations.messaging.models import Channel, Message, MessageCategory, Recipient, SendingPolicy
 from integrations.messaging.sms.services import send_sms
-from integrations.models import Config, QueueItem, Role
+from integrations.models import Config, Membership, QueueItem, Role, User
 from integrations.runtime.worker import Outcome
 from integrations.tenancy.authentication import create_api_key
+from tests.factories import MovableClock
 from tests.messaging.conftest import SLUG, Account, report
 
 BASE = "/api/v1/integrations"
@@ -28,6 +30,15 @@ def client(account: Account, role: str = Role.STAFF, scopes: list[str] | None = 
         _, key = create_api_key(tenant=account.tenant, name="test", role=role, scopes=scopes)
     api = APIClient(raise_request_exception=False)
     api.credentials(HTTP_AUTHORIZATION=f"Bearer {key}")
+    return api
+
+
+def person(account: Account, role: str = Role.STAFF, channels: tuple[str, ...] = tuple(Channel.values)) -> APIClient:
+    """A member of the tenant who has logged in with a browser."""
+    user = User.objects.create_user(username=f"{role}-{User.objects.count()}", password="correct-horse-battery")
+    Membership.unscoped.create(tenant=account.tenant, user=user, role=role, channels=list(channels))
+    api = APIClient(raise_request_exception=False)
+    api.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
     return api
 
 
@@ -140,10 +151,21 @@ def test_without_an_account_it_is_said_clearly(school: Account) -> None:
     assert Message.objects.count() == 0
 
 
-def test_send_at_is_shown_and_kept(school: Account) -> None:
-    answer = send(client(school), {"to": "0711000123", "message": "Karibu", "send_at": "2030-01-02T08:00:00+03:00"})
-    assert answer.json()["send_at"] == "2030-01-02T05:00:00Z"
+def test_send_at_is_shown_and_kept(school: Account, clock: MovableClock) -> None:
+    answer = send(client(school), {"to": "0711000123", "message": "Karibu", "send_at": "2028-11-20T08:00:00+03:00"})
+    assert answer.json()["send_at"] == "2028-11-20T05:00:00Z"
     assert QueueItem.objects.get().due_at == Message.objects.get().send_at
+
+
+@pytest.mark.parametrize("field", ["send_at", "expires_at"])
+@pytest.mark.parametrize(
+    "moment", ["2028-11-21T09:00:01Z", "9999-12-30T19:00:00Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59-14:00"]
+)
+def test_nothing_is_planned_for_times_beyond_two_years(school: Account, clock: MovableClock, field: str, moment: str) -> None:
+    SendingPolicy.objects.create(tenant=school.tenant, channel="sms", quiet_from=time(20), quiet_until=time(8))
+    answer = send(client(school), {"to": "0711000123", "message": "Karibu", field: moment})
+    assert (answer.status_code, [each["attr"] for each in answer.json()["errors"]]) == (400, [field])
+    assert not Message.objects.exists()
 
 
 def test_preview(school: Account) -> None:
@@ -282,3 +304,58 @@ def test_who_may_send(school: Account, role: str, scopes: list[str] | None, stat
 @pytest.mark.parametrize("path", ["sms/balance", "messages", "messages/msg_00000000000000000000000000"])
 def test_without_credentials(school: Account, path: str) -> None:
     assert APIClient().get(f"{BASE}/{path}").status_code == 401
+
+
+SENDING = {
+    "sms": {"to": "0711000123", "message": "Sale!"},
+    "email": {"to": "jane@x.ke", "from": "office@x.ke", "subject": "Sale!", "text": "Sale!"},
+    "push": {"to": "t" * 40, "title": "Sale!"},
+    "whatsapp": {"to": "0711000123", "text": "Sale!"},
+}
+
+
+@pytest.mark.parametrize("channel", sorted(SENDING))
+@pytest.mark.parametrize("category", ["otp", "receipt", "alarm"])
+def test_critical_categories_are_not_for_the_staff(school: Account, channel: str, category: str) -> None:
+    """They pass over what owners of addresses want; the console offers them to admins only, and so does the API."""
+    MessageCategory.objects.create(tenant=school.tenant, name="alarm", is_critical=True)
+    path, body = f"{BASE}/{channel}/send", {**SENDING[channel], "category": category}
+    refused = person(school).post(path, body, format="json", headers={"Idempotency-Key": "k"})
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (403, "permission_denied")
+    assert not Message.objects.exists()
+    for api in (person(school, Role.ADMIN), client(school)):
+        assert api.post(path, body, format="json").status_code != 403
+    assert person(school).post(path, {**body, "category": "notice"}, format="json").status_code != 403
+
+
+@pytest.mark.parametrize("category", ["otp", "receipt"])
+def test_critical_lists_are_not_for_the_staff(school: Account, category: str) -> None:
+    desk = person(school)
+    file = SimpleUploadedFile("class.csv", b"Phone\n0711000123\n")
+    path = (
+        f"{BASE}/recipient-lists/{desk.post(f'{BASE}/recipient-lists', {'file': file}, format='multipart').json()['id']}/send"
+    )
+    body = {"channel": "sms", "message": "Sale!", "category": category}
+    assert desk.post(path, body, format="json").status_code == 403
+    assert not Message.objects.exists()
+    assert desk.post(path, {**body, "category": "notice"}, format="json").status_code == 202
+    assert person(school, Role.ADMIN).post(path, body, format="json").status_code == 202
+
+
+def test_one_time_codes_are_not_read_at_a_desk(school: Account) -> None:
+    code = send_sms(tenant=school.tenant, to=[NUMBER], message="Your code is 123456", category="otp")
+    send_sms(tenant=school.tenant, to=[NUMBER], message="School is closed", category="notice")
+    desk = person(school)
+    one = f"{BASE}/messages/{code.pk}"
+    for api in (desk, person(school, Role.AUDITOR)):
+        for path in (one, f"{BASE}/sms/{code.pk}", f"{BASE}/messages"):
+            answer = api.get(path)
+            assert (answer.status_code, b"123456" in answer.content) == (200, False), path
+        assert [each["message"] for each in api.get(f"{BASE}/messages").json()["results"]] == ["School is closed", ""]
+        assert api.get(one).json()["recipients"][0]["to"] == NUMBER
+    assert b"123456" not in desk.post(f"{one}/pause").content
+    Recipient.objects.filter(message=code).update(state="failed")
+    assert b"123456" not in desk.post(f"{one}/resend").content
+    for api in (person(school, Role.ADMIN), client(school), client(school, Role.AUDITOR)):
+        assert api.get(one).json()["message"] == "Your code is 123456"
+        assert b"123456" in api.get(f"{BASE}/messages").content

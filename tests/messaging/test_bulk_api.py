@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from integrations.messaging.lists.files import LARGEST_FILE
-from integrations.messaging.models import Message, Recipient, RecipientList
+from integrations.messaging.models import Message, Preference, Recipient, RecipientList
 from integrations.models import QueueItem, Role
 from tests.factories import make_config, make_template
 from tests.messaging.conftest import Account
@@ -116,6 +116,17 @@ def test_sending_is_accepted_once_and_prepared_in_the_background(school: Account
     message = Message.objects.get()
     shown = api.get(f"{BASE}/messages/{message.pk}").json()
     assert (shown["status"], shown["counts"], len(shown["recipients"])) == ("queued", {"queued": 3}, 3)
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "bulk"), ({"category": ""}, ""), ({"category": "notice"}, "notice")])
+def test_a_list_is_an_announcement_unless_said_otherwise(school: Account, given: dict[str, str], kept: str) -> None:
+    """Who wants no announcements gets none."""
+    Preference.objects.create(tenant=school.tenant, channel="sms", address="+254711000123", category="bulk", allowed=False)
+    api = client(school)
+    assert api.post(f"{listed(api)}/send", {"channel": "sms", "message": "Hi", **given}, format="json").status_code == 202
+    assert Message.objects.get().category == kept
+    expand()
+    assert Recipient.objects.filter(state="failed").count() == (kept == "bulk")
 
 
 def test_a_template_with_variables_and_values_for_all(school: Account) -> None:

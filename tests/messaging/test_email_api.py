@@ -13,7 +13,7 @@ from integrations.messaging.api import email as email_api
 from integrations.messaging.models import Attachment, Message, Recipient
 from integrations.messaging.safety.screening import suppress
 from integrations.models import Config, QueueItem, Role, Tenant
-from tests.factories import make_config, make_template
+from tests.factories import MovableClock, make_config, make_template
 
 pytestmark = pytest.mark.django_db
 BASE = "/api/v1/integrations/email"
@@ -37,7 +37,7 @@ def file(content: bytes, **more: Any) -> dict[str, Any]:
     return {"filename": "fees.pdf", "content": base64.b64encode(content).decode(), **more}
 
 
-def test_send_is_accepted_and_shows_what_will_happen(staff_api: APIClient) -> None:
+def test_send_is_accepted_and_shows_what_will_happen(staff_api: APIClient, clock: MovableClock) -> None:
     body = {
         "to": ["Jane <jane@x.ke>", {"email": "joe@x.ke", "name": "Joe"}],
         "cc": "ann@x.ke",
@@ -50,8 +50,8 @@ def test_send_is_accepted_and_shows_what_will_happen(staff_api: APIClient) -> No
         "headers": {"X-Term": "1"},
         "category": "notice",
         "track": True,
-        "send_at": "2030-01-02T08:00:00+03:00",
-        "expires_at": "2030-01-03T08:00:00+03:00",
+        "send_at": "2028-01-02T08:00:00+03:00",
+        "expires_at": "2028-01-03T08:00:00+03:00",
         "provider": "smtp",
         "reference": {"type": "invoice", "id": "7"},
     }
@@ -68,7 +68,7 @@ def test_send_is_accepted_and_shows_what_will_happen(staff_api: APIClient) -> No
         "message": "Fees are due.",
         "category": "notice",
         "reference": {"type": "invoice", "id": "7"},
-        "send_at": "2030-01-02T05:00:00Z",
+        "send_at": "2028-01-02T05:00:00Z",
         "counts": {"queued": 4},
     }
     assert [(each["to"], each["name"], each["role"]) for each in shown["recipients"]] == [

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from integrations.messaging.jobs.sending import Held
+from integrations.messaging.jobs.holding import Held
 from integrations.messaging.models import Device, MessageCategory, Recipient, SendingPolicy
 from integrations.messaging.safety.quiet import earliest, zones_of
 from integrations.messaging.sms.services import send_sms

@@ -13,7 +13,7 @@ from integrations.messaging.safety.screening import suppress
 from integrations.models import QueueItem, Role
 from tests.factories import MovableClock, make_config
 from tests.messaging.conftest import Account
-from tests.messaging.test_api import BASE, client
+from tests.messaging.test_api import BASE, client, person
 
 LIST, WISHES = f"{BASE}/suppressions", f"{BASE}/preferences"
 NUMBER = "+254712345678"
@@ -209,6 +209,43 @@ def test_a_wish_is_obeyed_by_the_next_text(staff: APIClient) -> None:
     sent = staff.post(f"{BASE}/sms/send", {"to": NUMBER, "message": "Karibu", "category": "bulk"}).json()
     assert (sent["recipients"][0]["status"], sent["recipients"][0]["provider_status"]) == ("failed", "unsubscribed")
     assert sent["recipients"][0]["error"] == "does not want bulk messages"
+
+
+@pytest.mark.parametrize(
+    ("said", "category", "status"),
+    [
+        ({"bulk": False}, "bulk", 403),
+        ({"": False}, "", 403),
+        ({"": False}, "bulk", 403),
+        ({"": False, "bulk": False}, "bulk", 403),
+        ({"": False, "bulk": True}, "bulk", 200),
+        ({"bulk": False}, "", 200),
+        ({"bulk": False}, "notice", 200),
+        ({"bulk": True}, "bulk", 200),
+        ({}, "bulk", 200),
+    ],
+)
+def test_the_staff_do_not_talk_over_a_no(school: Account, said: dict[str, bool], category: str, status: int) -> None:
+    for name, allowed in said.items():
+        Preference.objects.create(
+            tenant=school.tenant, channel="sms", address=NUMBER, category=name, allowed=allowed, source="unsubscribe page"
+        )
+    body = {"channel": "sms", "address": "0712345678", "category": category, "allowed": True}
+    assert person(school).put(WISHES, body).status_code == status
+    if status == 403:
+        assert dict(Preference.objects.values_list("category", "allowed")) == said
+    for api in (person(school, Role.ADMIN), client(school)):
+        assert api.put(WISHES, body).status_code == 200
+    assert person(school).put(WISHES, {**body, "allowed": False}).status_code == 200
+
+
+def test_a_no_of_another_address_is_in_nobodys_way(school: Account, studio: Account) -> None:
+    Preference.unscoped.create(tenant=school.tenant, channel="sms", address="+254712345679", category="bulk", allowed=False)
+    Preference.unscoped.create(tenant=school.tenant, channel="whatsapp", address=NUMBER, category="bulk", allowed=False)
+    with scope(tenant=studio.tenant):
+        Preference.objects.create(tenant=studio.tenant, channel="sms", address=NUMBER, category="bulk", allowed=False)
+    body = {"channel": "sms", "address": NUMBER, "category": "bulk", "allowed": True}
+    assert person(school).put(WISHES, body).status_code == 200
 
 
 def test_auditors_read_and_write_nothing(school: Account, staff: APIClient) -> None:

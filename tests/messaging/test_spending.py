@@ -8,13 +8,16 @@ from threading import Barrier, Thread
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.db import connections, transaction
 from django_scopes import scope
 
+from integrations.messaging.drafts import Draft
 from integrations.messaging.models import Message, Recipient, RecipientList, SendingPolicy
 from integrations.messaging.safety import spending
 from integrations.messaging.safety.screening import suppress
 from integrations.messaging.safety.spending import SpendCapReached
+from integrations.messaging.sending import accept
 from integrations.messaging.sms.services import send_sms
 from integrations.models import Role, Tenant
 from tests.factories import MovableClock
@@ -104,9 +107,53 @@ def test_a_charge_counts_where_no_price_was_told(school: Account, clock: Movable
     policy(school, unit_cost=None, spend_cap=D(1))
     send(school, count=2)
     assert spent(school, clock.moment) == 0
+    Recipient.objects.update(cost=D("0.6"), currency="UGX")
+    send(school)
+    assert list(Message.objects.values_list("unit_cost", flat=True)) == [None, None]
     Recipient.objects.update(cost=D("0.6"), currency="KES")
-    with pytest.raises(SpendCapReached, match=r"Nothing of the month's 1\.00 KES is left"):
+    with pytest.raises(SpendCapReached, match=r"This would cost about KES 0\.60; KES 0\.00 of the month's 1\.00 is left"):
         send(school)
+
+
+def test_a_list_does_not_pass_a_cap_that_has_no_price(school: Account, clock: MovableClock) -> None:
+    """Such rows are from before a cap needed a price: nobody could tell what the list would cost."""
+    policy(school, unit_cost=None, spend_cap=D(1))
+    many = [f"+25471200{number:04}" for number in range(spending.UNPRICED_AT_ONCE + 1)]
+    rows = RecipientList.objects.create(tenant=school.tenant, rows=3000)
+    with pytest.raises(SpendCapReached, match="no price to count with: an admin has to enter the expected price"):
+        accept(tenant=school.tenant, draft=Draft(channel="sms", body="Karibu"), recipient_list=rows, expected=3000)
+    with pytest.raises(SpendCapReached):
+        send_sms(tenant=school.tenant, to=many, message="Karibu")
+    assert not Message.objects.exists()
+    send_sms(tenant=school.tenant, to=many[1:], message="Karibu")
+
+
+def test_where_a_cap_has_no_price_the_last_charge_tells_it(school: Account, studio: Account, clock: MovableClock) -> None:
+    rule = policy(school, unit_cost=None, spend_cap=D(12))
+    for text, cost in (("a" * 161, D("3.2")), ("Karibu", None), ("Karibu", D(0))):
+        message = send(school, text=text)
+        message.recipients.update(cost=cost, currency="KES", state="sent")
+    with scope(tenant=studio.tenant):
+        theirs = Message.objects.create(tenant=studio.tenant, channel="sms", provider="africastalking")
+        theirs.recipients.create(tenant=studio.tenant, address=NUMBERS[0], cost=D(99), currency="KES")
+    mail = Message.unscoped.create(tenant=school.tenant, channel="email", provider="smtp")
+    mail.recipients.create(tenant=school.tenant, address="jane@x.ke", cost=D(99), currency="KES")
+    found = spending.estimate(rule, segments=2, recipients=3)
+    assert (found.each, found.total, found.currency) == (D("3.2"), D("9.6"), "KES"), "1.6 for each part"
+    assert send(school, count=4).unit_cost == D("1.6")
+    with pytest.raises(SpendCapReached, match=r"KES 0\.80 of the month's 12\.00 is left"):
+        send(school)
+    clock.advance(days=91)
+    assert spending.estimate(rule, segments=1, recipients=1).total is None, "prices change"
+    rule.spend_cap = None
+    assert spending.estimate(rule, segments=1, recipients=1).total is None
+
+
+def test_a_cap_needs_a_price(school: Account) -> None:
+    with pytest.raises(ValidationError) as refused:
+        SendingPolicy(tenant=school.tenant, channel="sms", spend_cap=D(1), currency="KES").full_clean()
+    assert list(refused.value.message_dict) == ["unit_cost"]
+    SendingPolicy(tenant=school.tenant, channel="sms", spend_cap=D(1), unit_cost=D("0.8"), currency="KES").full_clean()
 
 
 def test_channels_and_tenants_have_caps_of_their_own(school: Account, studio: Account, clock: MovableClock) -> None:

@@ -307,9 +307,15 @@ def test_accounts_that_can_not_serve(staff: APIClient, account: Config, other_te
     texts = make_config(account.tenant, "africastalking")
     with scope(tenant=other_tenant):
         theirs = make_config(other_tenant, "whatsapp", account="studio")
-    for body in ({"config": texts.pk}, {"config": theirs.pk}, {"provider": "africastalking"}, {"provider": "nobody"}):
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"config": texts.pk}, "unsupported_operation"),
+        ({"config": theirs.pk}, "not_configured"),
+        ({"provider": "africastalking"}, "not_configured"),
+        ({"provider": "nobody"}, "not_configured"),
+    ]
+    for body, code in refused:
         answer = send(staff, {"template": FEES, **body})
-        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "not_configured"), body
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, code), body
     assert not Message.objects.exists()
 
 

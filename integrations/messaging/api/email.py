@@ -10,7 +10,7 @@ from django.db import transaction
 from django.http import Http404
 from django.urls import path, re_path
 from drf_spectacular.utils import extend_schema
-from rest_framework.parsers import BaseParser, JSONParser
+from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -20,13 +20,14 @@ from integrations.messaging.api.email_serializers import (
     EmailPreviewSerializer,
     EmailSendSerializer,
 )
-from integrations.messaging.api.safety import override_reason
+from integrations.messaging.api.safety import allowed_category, fit_to_read, override_reason
 from integrations.messaging.api.serializers import MessageSerializer
 from integrations.messaging.email import emails
 from integrations.messaging.models import Channel, Message
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.errors import BodyTooLarge
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
+from integrations.tenancy.parsers import HubJSONParser
 from integrations.tenancy.views import StaffAPIView, tenant_of
 
 BODY_LIMIT = 32 * 1024 * 1024
@@ -50,7 +51,7 @@ class LetterParser(BaseParser):
         body = stream.read(BODY_LIMIT + 1)
         if len(body) > BODY_LIMIT:
             raise LetterTooLarge
-        return JSONParser().parse(BytesIO(body), media_type, parser_context)
+        return HubJSONParser().parse(BytesIO(body), media_type, parser_context)
 
 
 class EmailSendView(StaffAPIView):
@@ -75,7 +76,7 @@ class EmailSendView(StaffAPIView):
                 reply_to=given["reply_to"],
                 attachments=given["attachments"],
                 headers=given["headers"],
-                category=given["category"],
+                category=allowed_category(request, given["category"]),
                 track=given["track"],
                 send_at=given["send_at"],
                 expires_at=given["expires_at"],
@@ -130,7 +131,7 @@ class EmailDetailView(StaffAPIView):
             message = selectors.get_message(email_id, channel=Channel.EMAIL.value)
         except Message.DoesNotExist:
             raise Http404 from None
-        return Response(selectors.message_data(message))
+        return Response(fit_to_read(request, selectors.message_data(message)))
 
 
 def _letters(given: Mapping[str, Any]) -> dict[str, Any]:

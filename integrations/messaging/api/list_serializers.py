@@ -64,7 +64,13 @@ class ListSendSerializer(ListCheckSerializer):
     sender = serializers.CharField(max_length=320, required=False, allow_blank=True, default="")
     provider = serializers.CharField(max_length=50, required=False, allow_null=True, default=None)
     config = serializers.IntegerField(required=False, allow_null=True, default=None, min_value=1, max_value=2**62)
-    category = serializers.CharField(max_length=30, required=False, allow_blank=True, default="")
+    category = serializers.CharField(
+        max_length=30,
+        required=False,
+        allow_blank=True,
+        default="bulk",
+        help_text="Who writes to a list announces something: those who want no announcements are left out. Empty: ordinary.",
+    )
     send_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
     expires_at = serializers.DateTimeField(required=False, allow_null=True, default=None)
     reference = MessageReferenceSerializer(required=False, allow_null=True, default=None)

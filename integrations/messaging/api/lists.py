@@ -13,7 +13,6 @@ from django.db.models import QuerySet
 from django.http import Http404
 from django.urls import path, re_path
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -30,6 +29,7 @@ from integrations.messaging.api.list_serializers import (
     RecipientListDetailSerializer,
     RecipientListSerializer,
 )
+from integrations.messaging.api.safety import allowed_category, fit_to_read
 from integrations.messaging.api.serializers import MessageRecipientSerializer, MessageSerializer
 from integrations.messaging.drafts import Draft
 from integrations.messaging.email.html_text import text_of
@@ -38,9 +38,8 @@ from integrations.messaging.lists.files import LARGEST_FILE
 from integrations.messaging.models import Channel, Message, Recipient, RecipientList
 from integrations.messaging.templates import find_template
 from integrations.runtime.idempotency import attach, idempotent
-from integrations.tenancy.authentication import Principal
-from integrations.tenancy.channels import role_may_send
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
+from integrations.tenancy.permissions import require_channel
 from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant_of
 
 FORM_OVERHEAD = 64 * 1024
@@ -150,7 +149,7 @@ class ListSendView(StaffAPIView):
         asked = ListSendSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         given = asked.validated_data
-        _may_send(request, given["channel"])
+        require_channel(request, given["channel"])
         reference = given["reference"] or {"type": "", "id": ""}
         draft = Draft(
             channel=given["channel"],
@@ -162,7 +161,7 @@ class ListSendView(StaffAPIView):
             provider=given["provider"],
             config_id=given["config"],
             reference=(reference["type"], reference["id"]),
-            category=given["category"],
+            category=allowed_category(request, given["category"]),
             send_at=given["send_at"],
             expires_at=given["expires_at"],
             created_by=_who(request),
@@ -172,10 +171,10 @@ class ListSendView(StaffAPIView):
                 tenant=tenant_of(request), recipient_list=found, columns=_columns(found, given), draft=draft
             )
             attach("message", message.pk)
-        return _accepted(message.pk)
+        return _shown(request, message.pk, status=202)
 
     def replay(self, request: Request, object_type: str, object_id: str) -> Response:
-        return _accepted(object_id)
+        return _shown(request, object_id, status=202)
 
 
 class MessageRecipientsView(StaffGenericAPIView):
@@ -221,14 +220,14 @@ class _SteerView(StaffAPIView):
     @idempotent
     def post(self, request: Request, message_id: str) -> Response:
         message = _found(message_id)
-        _may_send(request, message.channel)
+        require_channel(request, message.channel)
         with transaction.atomic():
             type(self).act(message, by=_who(request))
             attach("message", message.pk)
-        return Response(selectors.message_data(_found(message_id)))
+        return _shown(request, message_id, status=200)
 
     def replay(self, request: Request, object_type: str, object_id: str) -> Response:
-        return Response(selectors.message_data(_found(object_id)))
+        return _shown(request, object_id, status=200)
 
 
 class MessagePauseView(_SteerView):
@@ -258,14 +257,14 @@ class MessageResendView(StaffAPIView):
     @idempotent
     def post(self, request: Request, message_id: str) -> Response:
         message = _found(message_id)
-        _may_send(request, message.channel)
+        require_channel(request, message.channel)
         with transaction.atomic():
             made = steering.resend_to_failed(message, by=_who(request))
             attach("message", made.pk)
-        return _accepted(made.pk)
+        return _shown(request, made.pk, status=202)
 
     def replay(self, request: Request, object_type: str, object_id: str) -> Response:
-        return _accepted(object_id)
+        return _shown(request, object_id, status=202)
 
 
 def _found(message_id: str) -> Message:
@@ -308,15 +307,8 @@ def _words(request: Request, given: dict[str, Any]) -> dict[str, Any]:
     return {"body": body, "subject": given["subject"] or found.subject, "html": found.html}
 
 
-def _accepted(message_id: str) -> Response:
-    return Response(selectors.message_data(_found(message_id)), status=202)
-
-
-def _may_send(request: Request, channel: str) -> None:
-    principal: Any = request.user
-    person = isinstance(principal, Principal) and not principal.key_id  # keys are governed by their scopes
-    if person and not role_may_send(principal.role, principal.channels, channel):
-        raise PermissionDenied(f"You may not send on this channel ({channel}): an admin can allow it in your membership.")
+def _shown(request: Request, message_id: str, *, status: int) -> Response:
+    return Response(fit_to_read(request, selectors.message_data(_found(message_id))), status=status)
 
 
 def _who(request: Request) -> str:

@@ -24,6 +24,7 @@ from integrations.messaging.api.push_serializers import (
     PushSendSerializer,
     RegisteredDeviceSerializer,
 )
+from integrations.messaging.api.safety import allowed_category
 from integrations.messaging.models import Device, Recipient
 from integrations.messaging.push import devices
 from integrations.messaging.push.acknowledging import acknowledge
@@ -110,6 +111,7 @@ class PushSendView(StaffAPIView):
         asked = PushSendSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         given = dict(asked.validated_data)
+        allowed_category(request, given["category"])
         reference = given.pop("reference") or {"type": "", "id": ""}
         user = given.pop("user", "")
         with transaction.atomic():

@@ -26,16 +26,18 @@ from integrations.messaging.api.safety_serializers import (
     SuppressionWriteSerializer,
 )
 from integrations.messaging.models import BalanceReading, Preference, Suppression
+from integrations.messaging.safety.categories import category_of
 from integrations.messaging.safety.screening import listing, normalised, prefer, release, suppress
 from integrations.models import Role
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.pagination import NewestFirstPagination
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
-from integrations.tenancy.permissions import IsTenantAdmin
+from integrations.tenancy.permissions import IsTenantAdmin, is_plain_member
 from integrations.tenancy.serializers import StrictSerializer
 from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant_of
 
 LARGEST_ID = 2**63 - 1
+ONE_TIME_CODE = "otp"
 
 
 class SuppressionList(StaffGenericAPIView):
@@ -134,12 +136,16 @@ class PreferenceList(StaffGenericAPIView):
     @extend_schema(request=PreferenceWriteSerializer, responses=PreferenceSerializer)
     def put(self, request: Request) -> Response:
         """Write down whether the owner of an address wants messages of a category, or any. Critical ones go out all the same;
-        to write to an address no more at all, put it on the suppression list."""
+        to write to an address no more at all, put it on the suppression list. A yes where a no stands is for admins and API
+        keys: nobody at a desk is to talk over what the owner has said."""
         given = _checked(PreferenceWriteSerializer(data=request.data))
         tenant = tenant_of(request)
         address = normalised(given["channel"], given["address"], country=tenant.country)
         place = {"channel": given["channel"], "address": address, "category": given["category"]}
-        prefer(tenant_id=tenant.pk, **place, allowed=given["allowed"], source=_actor(request))
+        with transaction.atomic():
+            if given["allowed"] and is_plain_member(request.user) and _says_no(**place):
+                raise PermissionDenied("The owner of this address has said no; only an admin may change that.")
+            prefer(tenant_id=tenant.pk, **place, allowed=given["allowed"], source=_actor(request))
         return Response(PreferenceSerializer(Preference.objects.get(**place)).data)
 
 
@@ -169,6 +175,33 @@ def override_reason(request: Request, given: dict[str, Any]) -> str:
     if reason and request.user.role != Role.ADMIN:
         raise PermissionDenied("Only an admin may pass over the suppression list.")
     return reason
+
+
+def allowed_category(request: Request, category: str) -> str:
+    """Return the category that a send request asks for; critical ones, which pass over wishes and quiet hours, are not for
+    people without the admin role (403)."""
+    if is_plain_member(request.user) and category_of(tenant_of(request).pk, category).is_critical:
+        raise PermissionDenied("Only an admin may send messages of a critical category.")
+    return category
+
+
+def fit_to_read(request: Request, data: dict[str, Any]) -> dict[str, Any]:
+    """Return a message's data without its words where they are a one-time code and who asks is a person without the admin
+    role: at a desk it would open somebody's account."""
+    if data["category"] == ONE_TIME_CODE and is_plain_member(request.user):
+        return {**data, "subject": "", "message": ""}
+    return data
+
+
+def _says_no(*, channel: str, address: str, category: str) -> bool:
+    """Tell whether the owner has refused what is to be allowed now; his word on the category alone counts before the general
+    one. Locks what it looks at."""
+    said = dict(
+        Preference.objects.select_for_update()
+        .filter(channel=channel, address=address, category__in={"", category})
+        .values_list("category", "allowed")
+    )
+    return not said.get(category, said.get("", True))
 
 
 def _checked(serializer: StrictSerializer) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.messaging import selectors
-from integrations.messaging.api.safety import override_reason
+from integrations.messaging.api.safety import allowed_category, fit_to_read, override_reason
 from integrations.messaging.api.serializers import MessageSerializer
 from integrations.messaging.api.whatsapp_serializers import WhatsAppSendSerializer, WhatsAppTemplateListSerializer
 from integrations.messaging.models import Channel, Message
@@ -48,7 +48,7 @@ class WhatsAppSendView(StaffAPIView):
                 provider=given["provider"],
                 config_id=given["config"],
                 reference=(reference["type"], reference["id"]),
-                category=given["category"],
+                category=allowed_category(request, given["category"]),
                 send_at=given["send_at"],
                 expires_at=given["expires_at"],
                 fallback=given["fallback"],
@@ -76,7 +76,7 @@ class WhatsAppDetailView(StaffAPIView):
             message = selectors.get_message(whatsapp_id, channel=Channel.WHATSAPP.value)
         except Message.DoesNotExist:
             raise Http404 from None
-        return Response(selectors.message_data(message))
+        return Response(fit_to_read(request, selectors.message_data(message)))
 
 
 class _Account(StrictSerializer):

@@ -131,6 +131,8 @@ class SendingPolicy(TenantOwned):
             raise ValidationError({"quiet_until": "The quiet hours are empty."})
         if (self.spend_cap is not None or self.unit_cost is not None) and not self.currency:
             raise ValidationError({"currency": "Prices and caps need a currency."})
+        if self.spend_cap is not None and self.unit_cost is None:
+            raise ValidationError({"unit_cost": "A cap needs a price: without one nobody knows beforehand what would pass it."})
 
 
 class BalanceReading(TenantOwned):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
-from decimal import Decimal
+from datetime import datetime, timedelta
+from decimal import ROUND_UP, Decimal
 
 from django.db import connection
 from django.db.models import Case, DecimalField, F, Q, Sum, Value, When
@@ -17,6 +17,11 @@ from integrations.models import Tenant
 
 UNSENT = (MessageState.FAILED, MessageState.CANCELLED, MessageState.EXPIRED)
 AMOUNT = DecimalField(max_digits=24, decimal_places=6)
+MICRO = Decimal("0.000001")
+UNPRICED_AT_ONCE = 100
+"""Recipients of one call or list that are accepted under a cap while nobody has told any price."""
+PRICES_HOLD = timedelta(days=90)
+"""How long ago a charge may be for the next one to be guessed from it."""
 
 
 class SpendCapReached(ProviderError):
@@ -33,6 +38,7 @@ class Estimate:
     each: Decimal | None
     total: Decimal | None
     currency: str
+    recipients: int = 0
 
 
 def policy_of(tenant_id: int, channel: str) -> SendingPolicy | None:
@@ -42,11 +48,17 @@ def policy_of(tenant_id: int, channel: str) -> SendingPolicy | None:
 
 
 def estimate(policy: SendingPolicy | None, *, segments: int, recipients: int) -> Estimate:
-    """Return what so many messages of so many parts are expected to cost; one part for channels that count none."""
-    if policy is None or policy.unit_cost is None:
-        return Estimate(None, None, "")
-    each = policy.unit_cost * max(1, segments)
-    return Estimate(each, each * recipients, policy.currency)
+    """Return what so many messages of so many parts are expected to cost; one part for channels that count none. Where there
+    is a cap and no price (rows from before a cap needed one), the price is what was last charged for a part."""
+    if policy is None:
+        return Estimate(None, None, "", recipients)
+    price = policy.unit_cost
+    if price is None and policy.spend_cap is not None:
+        price = _last_charged(policy)
+    if price is None:
+        return Estimate(None, None, "", recipients)
+    each = (price * max(1, segments)).quantize(MICRO, ROUND_UP)
+    return Estimate(each, each * recipients, policy.currency, recipients)
 
 
 def amount_data(amount: Decimal | None, currency: str) -> dict[str, str] | None:
@@ -88,13 +100,23 @@ def left(tenant: Tenant, policy: SendingPolicy | None) -> Decimal | None:
 
 def reserve(tenant: Tenant, policy: SendingPolicy | None, expected: Estimate) -> None:
     """Refuse what would pass the cap; raise `SpendCapReached` saying what is left. Holds a lock until the transaction ends, so
-    that two calls at once can't both have the last shilling. Where nobody told a price, what was charged before counts."""
+    that two calls at once can't both have the last shilling.
+
+    Where nobody told a price and nothing has been charged yet, only what was charged counts, and that comes afterwards: no more
+    than `UNPRICED_AT_ONCE` recipients are accepted at once then, so that one list can't pass a cap many times over.
+    """
     if policy is None or policy.spend_cap is None:
         return
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"spending:{tenant.pk}:{policy.channel}"])
     rest = left(tenant, policy) or Decimal(0)
     period = f"the {policy.get_spend_period_display().lower()}'s {policy.spend_cap:.2f}"
+    if expected.total is None and expected.recipients > UNPRICED_AT_ONCE:
+        raise SpendCapReached(
+            f"There is a cap of {policy.spend_cap:.2f} {policy.currency} and no price to count with: an admin has to enter the "
+            f"expected price. Until then no more than {UNPRICED_AT_ONCE} recipients are accepted at once.",
+            attr="to",
+        )
     if expected.total is None and rest == 0:
         raise SpendCapReached(f"Nothing of {period} {policy.currency} is left.", attr="to")
     if expected.total is not None and expected.total > rest:
@@ -102,6 +124,19 @@ def reserve(tenant: Tenant, policy: SendingPolicy | None, expected: Estimate) ->
             f"This would cost about {policy.currency} {expected.total:.2f}; {policy.currency} {rest:.2f} of {period} is left.",
             attr="to",
         )
+
+
+def _last_charged(policy: SendingPolicy) -> Decimal | None:
+    """Return what was last charged for one part (or message) on the policy's channel, in its currency."""
+    charged = Recipient.unscoped.filter(
+        tenant_id=policy.tenant_id,
+        message__channel=policy.channel,
+        message__created__gte=clock.now() - PRICES_HOLD,
+        currency=policy.currency,
+        cost__gt=0,
+    )
+    last = charged.order_by("-pk").values_list("cost", "message__segments").first()
+    return None if last is None else Decimal(last[0]) / max(1, last[1])
 
 
 def _period_start(tenant: Tenant, policy: SendingPolicy, at: datetime) -> datetime:

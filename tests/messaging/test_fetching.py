@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+import requests
 from django.db import connection, transaction
 
 from integrations.contracts.errors import InvalidRequest, ProviderUnavailable
@@ -121,6 +124,76 @@ def test_a_file_that_drips_is_not_waited_for(
     monkeypatch.setattr(fetching, "WHOLE_SECONDS", 0.0)
     with pytest.raises(ProviderUnavailable, match="too slowly"):
         fetch(serve(b"%PDF-"), tenant)
+
+
+@pytest.mark.parametrize(
+    ("first", "drip"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX-A: ", b"a"),
+        (b"HTTP/1.1 200 OK\r\nX-A: b\r\n", b"X-B: c\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+    ids=["a header", "headers", "continue", "bytes", "chunks"],
+)
+def test_a_peer_that_drips_anything_is_cut_off(
+    tenant: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch, first: bytes, drip: bytes
+) -> None:
+    settings.OUTBOUND_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    settings.OUTBOUND_HTTPS_ONLY = False
+    monkeypatch.setattr(fetching, "WHOLE_SECONDS", 0.2)
+    sent = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            with peer, suppress(OSError):
+                peer.recv(4096)
+                peer.sendall(first)
+                peer.settimeout(0.02)
+                while len(sent) < 500 and not gone(peer):
+                    sent.append(peer.send(drip))
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(ProviderUnavailable, match="too slowly"):
+            fetch(f"http://127.0.0.1:{server.getsockname()[1]}/fees.pdf", tenant)
+        thread.join(10)
+    assert 0 < len(sent) < 100
+    assert CallLog.unscoped.get(tenant=tenant).error == fetching.SLOW
+
+
+def gone(peer: socket.socket) -> bool:
+    """Tell whether the other side has hung up; wait for it as long as the socket's timeout says."""
+    try:
+        return peer.recv(1) == b""
+    except TimeoutError:
+        return False
+
+
+def test_a_handshake_that_never_ends_is_cut_off(tenant: Tenant, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.OUTBOUND_ALLOWED_NETWORKS = ["127.0.0.0/8"]
+    monkeypatch.setattr(fetching, "WHOLE_SECONDS", 0.2)
+    monkeypatch.setattr(fetching, "READ_SECONDS", 5.0)
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(ProviderUnavailable, match="too slowly"):
+        fetch(f"https://127.0.0.1:{server.getsockname()[1]}/fees.pdf", tenant)
+
+
+def test_no_timer_and_no_connection_is_left(tenant: Tenant, serve: Callable[..., str]) -> None:
+    before = threading.active_count()
+    line = fetching._Line(60.0)
+    assert threading.active_count() == before + 1
+    line.close()
+    line._timer.join(5)
+    assert threading.active_count() == before
+    line = fetching._Line(60.0)
+    with closing(line), requests.Session() as plain:
+        plain.mount("http://", line)
+        plain.get(serve(b"%PDF-"))
+        watched = list(line._sockets)
+        assert len(watched) == 1
+    assert [each.fileno() for each in watched] == [-1]
 
 
 @pytest.mark.parametrize(

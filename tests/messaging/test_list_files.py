@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tracemalloc
 import zipfile
 from collections.abc import Callable
@@ -11,9 +12,15 @@ from typing import Any
 
 import pytest
 from openpyxl import Workbook
+from openpyxl.utils.datetime import CALENDAR_MAC_1904
 
 from integrations.contracts.errors import InvalidRequest
+from integrations.messaging.lists import files
 from integrations.messaging.lists.files import LARGEST_FILE, MOST_ROWS, open_table
+
+SHEET, STYLES, BOOK = "xl/worksheets/sheet1.xml", "xl/styles.xml", "xl/workbook.xml"
+TEXTS, RELATIONS = "xl/sharedStrings.xml", "xl/_rels/workbook.xml.rels"
+MB = 1024 * 1024
 
 
 def read(content: bytes) -> tuple[list[str], list[tuple[int, list[str]]]]:
@@ -133,14 +140,18 @@ def test_excel_rows_keep_their_numbers_and_formatted_empty_ones_are_none() -> No
 
 
 def repacked(change: Callable[[str, bytes], bytes], extra: dict[str, bytes] | None = None) -> bytes:
-    """Return a good workbook with its parts changed."""
+    """Return a good workbook with its parts changed. It has shared texts too, which `openpyxl` may write or not."""
     out = io.BytesIO()
     with (
         zipfile.ZipFile(io.BytesIO(workbook(["Phone"], ["0711000123"]))) as source,
         zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target,
     ):
-        for name in source.namelist():
-            target.writestr(name, change(name, source.read(name)))
+        parts = {name: source.read(name) for name in source.namelist()}
+        relation = b'<Relationship Id="texts" Type="x/relationships/sharedStrings" Target="sharedStrings.xml"/></Relationships>'
+        parts[RELATIONS] = parts[RELATIONS].replace(b"</Relationships>", relation)
+        parts[TEXTS] = b"<sst><si><t>Shared</t></si></sst>"
+        for name, content in parts.items():
+            target.writestr(name, change(name, content))
         for name, content in (extra or {}).items():
             target.writestr(name, content)
     return out.getvalue()
@@ -179,6 +190,169 @@ def test_entities_are_not_expanded() -> None:
         return b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "ha">]>' + content.replace(b"Phone", b"&a;")
 
     assert "unusual" in refused(repacked(laughing))
+
+
+def with_change(part: str, old: bytes, new: bytes) -> bytes:
+    def change(name: str, content: bytes) -> bytes:
+        if name != part:
+            return content
+        assert old in content
+        return content.replace(old, new, 1)
+
+    return repacked(change)
+
+
+@pytest.mark.parametrize(
+    ("part", "before", "bomb"),
+    [
+        (STYLES, b"</cellXfs>", b"<xf/>" * (4 * MB)),
+        (BOOK, b"</sheets>", b'<sheet r:id="rId1"/>' * MB),
+        (RELATIONS, b"</Relationships>", b"<x/>" * MB),
+        (TEXTS, b"</sst>", b"<x/>" * (16 * MB)),
+        (TEXTS, b"</sst>", b"<si><t>" + b"a" * MB + b"</t></si>"),
+        (TEXTS, b"</sst>", b"<x>" * MB),
+        (TEXTS, b"</sst>", b"<x y='" + b"a" * 20 * MB + b"'/>"),
+        (TEXTS, b"</sst>", b"<!--" + b"a" * 20 * MB + b"-->"),
+        (TEXTS, b"</sst>", b"".join(b"<x%d/>" % each for each in range(200_000))),
+        (TEXTS, b"</sst>", b"".join(b"<%s%d>" % (b"x" * 200_000, each) for each in range(30))),
+        (SHEET, b"</row>", b'<c r="C1" t="inlineStr"><is>' + b"<t>aaaa</t>" * MB + b"</is></c></row>"),
+        (SHEET, b"</row>", b'<c r="C1" t="inlineStr"><is><t>' + b"a" * 20 * MB + b"</t></is></c></row>"),
+        (SHEET, b"</sheetData>", b"</sheetData><mergeCells>" + b"<x/>" * MB),
+        (SHEET, b"<sheetData>", b"<x/>" * MB),
+        (SHEET, b"</sheetData>", b" " * 101 * MB),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each[:12].decode(),
+)
+def test_a_small_workbook_that_unpacks_to_a_lot_costs_little(part: str, before: bytes, bomb: bytes) -> None:
+    content = with_change(part, before, bomb + before)
+    assert len(content) < 2 * MB
+    file = io.BytesIO(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest) as caught:
+            for _ in open_table(file).rows:
+                pass
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.attr == "file"
+    assert peak < 12 * MB
+
+
+def test_what_a_list_does_not_need_is_not_opened() -> None:
+    logo = {"xl/media/logo.png": b"\0" * 30 * MB, "xl/theme/theme2.xml": b"<x/>" * MB, "docProps/more.xml": b"<!DOCTYPE x>"}
+    assert read(repacked(lambda _name, content: content, logo))[1] == [(2, ["0711000123"])]
+
+
+def test_a_package_of_very_many_parts_is_refused_before_its_directory_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = repacked(lambda _name, content: content, {f"x{each}": b"" for each in range(1000)})
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    assert "too much" in refused(content)
+
+
+def test_another_way_of_packing_is_refused() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(workbook(["Phone"]))) as source, zipfile.ZipFile(out, "w", zipfile.ZIP_LZMA) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    refused(out.getvalue())
+
+
+def test_the_sheet_in_front_is_read() -> None:
+    book = Workbook()
+    book.active.append(["Notes"])
+    for each in (["Phone"], ["0711000123"]):
+        (book["List"] if "List" in book else book.create_sheet("List")).append(each)
+    book.active = 1
+    out = io.BytesIO()
+    book.save(out)
+    assert read(out.getvalue()) == (["Phone"], [(2, ["0711000123"])])
+    book.create_chartsheet("Chart", 0)
+    book.active = 0
+    book.save(out := io.BytesIO())
+    assert read(out.getvalue())[0] == ["Notes"]
+
+
+def test_dates_of_an_old_mac_and_times_in_styles_of_ones_own() -> None:
+    book = Workbook()
+    book.epoch = CALENDAR_MAC_1904
+    book.active.append(["Due", "Worked", "Code"])
+    book.active.append([date(2026, 3, 1), 1.25, 7])
+    book.active["B2"].number_format, book.active["C2"].number_format = "[h]:mm", '0 "days"'
+    out = io.BytesIO()
+    book.save(out)
+    assert read(out.getvalue())[1] == [(2, ["2026-03-01", "1 day, 6:00:00", "7"])]
+
+
+def test_texts_in_pieces_without_how_they_are_spoken_and_prefixed_elements() -> None:
+    rich = b'<c t="inlineStr"><is><r><t>Ja</t></r><r><t xml:space="preserve">ne </t></r><rPh><t>x</t></rPh></is></c>'
+    content = with_change(SHEET, b"</sheetData>", b"<row>" + rich + b"<c><v>7</v></c></row></sheetData>")
+    assert read(content)[1] == [(2, ["0711000123"]), (3, ["Jane", "7"])]
+
+    def prefixed(name: str, content: bytes) -> bytes:
+        if name not in (SHEET, TEXTS, STYLES, BOOK):
+            return content
+        content = re.sub(rb"<(/?)([A-Za-z])", rb"<\1x:\2", content)
+        return content.replace(b' xmlns="http', b' xmlns:x="http')
+
+    assert read(repacked(prefixed)) == (["Phone"], [(2, ["0711000123"])])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'<row r="2"', b'<row r="1"'),
+        (b'<row r="2"', b'<row r="1048577"'),
+        (b'<row r="2"', b'<row r="x"'),
+        (b'<c r="A2"', b'<c r="2"'),
+        (b"</sheetData>", b'<row><c t="s"><v>99</v></c></row></sheetData>'),
+        (b"</sheetData>", b'<row><c t="s"><v>one</v></c></row></sheetData>'),
+        (b"</sheetData>", b"<row><c><v>one</v></c></row></sheetData>"),
+    ],
+)
+def test_a_sheet_that_contradicts_itself_is_refused(old: bytes, new: bytes) -> None:
+    assert "damaged" in refused(with_change(SHEET, old, new))
+
+
+def test_a_row_far_too_wide_is_refused_and_costs_nothing() -> None:
+    wide = with_change(SHEET, b"</sheetData>", b'<row><c r="XFD3"><v>7</v></c></row></sheetData>')
+    assert "60 columns" in refused(wide)
+
+
+def test_a_long_workbook_is_read_with_flat_memory() -> None:
+    row = b'<row><c t="inlineStr"><is><t>0711000123</t></is></c><c><v>7</v></c></row>'
+    content = with_change(SHEET, b"</sheetData>", row * 20_000 + b"</sheetData>")
+    file = io.BytesIO(content)
+    tracemalloc.start()
+    count = sum(1 for _ in open_table(file).rows)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (count, peak < 3 * MB) == (20_001, True)
+
+
+def test_a_part_in_another_encoding() -> None:
+    content = repacked(lambda name, content: content.decode().encode("utf-16") if name == SHEET else content)
+    assert read(content)[1] == [(2, ["0711000123"])]
+
+
+def test_elements_inside_of_rows_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = with_change(SHEET, b"</row>", b"<c/>" * 1000 + b"</row>")
+    assert read(content)[1] == [(2, ["0711000123"])]
+    monkeypatch.setattr(files, "MOST_ELEMENTS", 1000)
+    assert "too much" in refused(content)
+
+
+def test_texts_that_cells_share() -> None:
+    def shared(name: str, content: bytes) -> bytes:
+        if name == TEXTS:
+            texts = ["<t>Zoë</t>", "<r><t>Ja</t></r><r><t>ne</t></r><rPh><t>x</t></rPh>", "", "<t>Joe</t>"]
+            return f"<sst>{''.join(f'<si>{each}</si>' for each in texts)}</sst>".encode()
+        if name != SHEET:
+            return content
+        rows = b"".join(b'<row><c t="s"><v>%d</v></c><c t="s"><v>3</v></c></row>' % each for each in range(3))
+        return content.replace(b"</sheetData>", rows + b"</sheetData>")
+
+    assert read(repacked(shared))[1][1:] == [(3, ["Zoë", "Joe"]), (4, ["Jane", "Joe"]), (5, ["", "Joe"])]
 
 
 def test_a_word_document_and_a_broken_sheet_are_refused() -> None:

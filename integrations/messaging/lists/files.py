@@ -8,15 +8,19 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import posixpath
 import re
 import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import IO, Any
+from xml.parsers import expat
 
-from openpyxl import load_workbook
+from openpyxl.styles.numbers import builtin_format_code, is_date_format, is_timedelta_format
+from openpyxl.utils.cell import coordinate_to_tuple
+from openpyxl.utils.datetime import MAC_EPOCH, WINDOWS_EPOCH, from_excel, from_ISO8601
 
 from integrations.contracts.errors import InvalidRequest
 
@@ -27,13 +31,23 @@ LONGEST_CELL = 5_000
 UNPACKED_LIMIT = 300 * 1024 * 1024
 SHARED_TEXTS_LIMIT = 60 * 1024 * 1024
 """Excel keeps each distinct text once, in a part that has to be held in memory."""
+SHEET_LIMIT = 100 * 1024 * 1024
+SMALL_PART_LIMIT = 2 * 1024 * 1024
+"""For a workbook's other parts that are read."""
+MOST_PARTS, MOST_ELEMENTS, MOST_BESIDE_ROWS = 1000, 5_000_000, 200_000
+MOST_NAMED, DEEPEST, LONGEST_TAG, CHUNK = 100_000, 40, 256 * 1024, 64 * 1024
+EXCELS_LONGEST_CELL = 32_767
 SHEET_ROWS = 1_048_576
+ROW = "/worksheet/sheetData/row"
+WORKBOOK = "xl/workbook.xml"
+TOO_MUCH = "The workbook unpacks to too much. Keep the list alone in it, or save it as CSV."
+UNUSUAL = "The workbook can't be read: its XML is unusual."
 DELIMITERS = ",;\t|"
 SAMPLE = 64 * 1024
 FORMULA_ERRORS = frozenset({"#N/A", "#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#SPILL!", "#CALC!"})
 
-_ROOT = re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>)?\s*<[A-Za-z]")
 _NUMBER_LIKE = re.compile(r"\+?[0-9][0-9 ()./-]{6,}")
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _EMAIL_LIKE = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
@@ -63,11 +77,11 @@ def open_table(file: IO[bytes]) -> Table:
         return _table(_workbook_rows(file))
     if head.startswith(b"\xd0\xcf\x11\xe0"):
         raise _bad("The workbook is encrypted or of an old format. Save it as .xlsx without a password, or as CSV.")
-    return _table(_csv_rows(file, head))
+    return _table(enumerate(_csv_rows(file, head), start=1))
 
 
-def _table(rows: Iterable[list[str]]) -> Table:
-    numbered = ((number, _trimmed(row, number)) for number, row in enumerate(rows, start=1))
+def _table(rows: Iterable[tuple[int, list[str]]]) -> Table:
+    numbered = ((number, _trimmed(row, number)) for number, row in rows)
     filled = ((number, row) for number, row in numbered if row)
     top, headings = next(filled, (0, []))
     if not headings:
@@ -95,17 +109,9 @@ def _trimmed(row: list[str], number: int) -> list[str]:
     for cell in cells:
         if len(cell) > LONGEST_CELL:
             raise _bad(f"A cell in row {number} has more than {LONGEST_CELL:,} characters.")
-        if "\0" in cell or not _writable(cell):
+        if _NO_TEXT.search(cell):
             raise _bad(f"A cell in row {number} holds what is no text.")
     return cells
-
-
-def _writable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _unique(headings: list[str]) -> list[str]:
@@ -206,59 +212,171 @@ def _delimiter(sample: str) -> tuple[str, bool]:
     return max(DELIMITERS, key=heading.count), False
 
 
-# --- Excel
+# --- Excel: 20 kB can unpack to a gigabyte of elements, so only what a list needs is opened, streamed, and kept within limits.
 
 
-def _workbook_rows(file: IO[bytes]) -> Iterator[list[str]]:
-    _check_package(file)
+def _workbook_rows(file: IO[bytes]) -> Iterator[tuple[int, list[str]]]:
     try:
-        # What fails in a damaged workbook is anything at all, deep inside of the library.
-        book = load_workbook(file, read_only=True, data_only=True, keep_links=False)
-        sheet = book.active if book.active is not None and hasattr(book.active, "iter_rows") else book.worksheets[0]
-        sheet.reset_dimensions()  # what the file says of its own size may be wrong
-        cells = sheet.iter_rows(values_only=True, max_col=MOST_COLUMNS + 1, max_row=SHEET_ROWS)
-        advance = _guarded(lambda: next(cells, None))
+        # What fails in a damaged workbook is anything at all.
+        _check_members(file)
+        with zipfile.ZipFile(file) as package:
+            yield from _sheet_rows(package)
+    except InvalidRequest:
+        raise
     except Exception as error:
         raise _bad("The workbook can't be read: it is damaged, or no .xlsx file.") from error
-    try:
-        while (row := advance()) is not None:
-            yield [_text(cell) for cell in row]
-    finally:
-        book.close()
 
 
-def _guarded(step: Callable[[], Any]) -> Callable[[], Any]:
-    def guarded() -> Any:
+def _check_members(file: IO[bytes]) -> None:
+    """Refuse a package of very many parts before its directory is read, by the mark of the directory's entries."""
+    if sum(chunk.count(b"PK\x01\x02") for chunk in iter(lambda: file.read(1024 * 1024), b"")) > MOST_PARTS:
+        raise _bad(TOO_MUCH)
+    file.seek(0)
+
+
+def _sheet_rows(package: zipfile.ZipFile) -> Iterator[tuple[int, list[str]]]:
+    """Return the filled rows of the sheet that was in front when the workbook was saved (the first, if that is a chart)."""
+    if any(part.flag_bits & 1 for part in package.infolist()):
+        raise _bad("The workbook is encrypted. Save it without a password.")
+    if sum(part.file_size for part in package.infolist()) > UNPACKED_LIMIT:
+        raise _bad(TOO_MUCH)
+    present = set(package.namelist())
+    if WORKBOOK not in present:
+        raise _bad("This is no Excel workbook (.xlsx). Save it as .xlsx or CSV.")
+    related: dict[str, tuple[str, str]] = {}
+    for path, said, _ in _elements(package, "xl/_rels/workbook.xml.rels"):
+        if path == "/Relationships/Relationship" and said.get("TargetMode") != "External":
+            target = posixpath.normpath(posixpath.join("/xl", said["Target"])).lstrip("/")
+            related[said["Id"]] = (said["Type"].rpartition("/")[2], target)
+    others = {kind: target for kind, target in related.values() if target in present}
+    sheets, front, epoch = [], 0, WINDOWS_EPOCH
+    for path, said, _ in _elements(package, WORKBOOK):
+        if path == "/workbook/sheets/sheet":
+            sheets += [related[value] for key, value in said.items() if key.rpartition(":")[2] == "id"]
+        elif path == "/workbook/bookViews/workbookView":
+            front = front or int(said.get("activeTab", 0))
+        elif path == "/workbook/workbookPr" and said.get("date1904") in ("1", "true"):
+            epoch = MAC_EPOCH
+    sheet = next(target for kind, target in sheets[front : front + 1] + sheets if kind == "worksheet")
+    texts = _Texts(_elements(package, others["sharedStrings"], SHARED_TEXTS_LIMIT) if "sharedStrings" in others else ())
+    dates = _date_styles(_elements(package, others["styles"]) if "styles" in others else ())
+    number, column, beside, inline, plain = 0, 0, 0, "", ""
+    cells: list[str] = []
+    for path, said, text in _elements(package, sheet, SHEET_LIMIT):
+        if path == "/worksheet/sheetData/row/c/v":
+            plain = text
+        elif path in ("/worksheet/sheetData/row/c/is/t", "/worksheet/sheetData/row/c/is/r/t"):
+            inline = _joined(inline, text)
+        elif path == "/worksheet/sheetData/row/c":
+            column = coordinate_to_tuple(said["r"])[1] if "r" in said else column + 1
+            raw = inline if said.get("t") == "inlineStr" else plain
+            place = min(column, MOST_COLUMNS + 1)  # a row of more columns is refused, however many they are
+            cells += [""] * (place - len(cells))
+            cells[place - 1] = _text(_value(raw, said, texts, dates, epoch)) if raw else ""
+            inline = plain = ""
+        elif not path.startswith(ROW) and (beside := beside + 1) > MOST_BESIDE_ROWS:
+            raise _bad(TOO_MUCH)
+        elif path == ROW:
+            if not number < (number := int(float(said.get("r", number + 1)))) <= SHEET_ROWS:
+                raise ValueError(number)
+            yield number, cells
+            column, cells = 0, []
+
+
+def _elements(package: zipfile.ZipFile, name: str, limit: int = SMALL_PART_LIMIT) -> Iterator[tuple[str, dict[str, str], str]]:
+    """Yield each element of an XML part when it ends: the names down to it (`/sst/si`), its attributes, the text at its end."""
+    part = package.getinfo(name)
+    if part.file_size > limit or part.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise _bad(TOO_MUCH)
+    open_ones: list[tuple[str, dict[str, str]]] = [("", {})]
+    ended: list[tuple[str, dict[str, str], str]] = []
+    names: dict[str, str] = {}
+    begun, fed, text = 0, 0, ""
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal begun, text
+        begun, text = begun + 1, ""
+        if begun > MOST_ELEMENTS or len(open_ones) > DEEPEST:
+            raise _bad(TOO_MUCH)
+        open_ones.append((f"{open_ones[-1][0]}/{tag.rpartition(':')[2]}", attributes))
+
+    def end(_tag: str) -> None:
+        nonlocal text
+        ended.append((*open_ones.pop(), text))
+        text = ""
+
+    def characters(found: str) -> None:
+        nonlocal text
+        text = _joined(text, found)
+
+    parser = expat.ParserCreate(intern=names)
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler, parser.StartDoctypeDeclHandler = characters, _refuse_entities
+    with package.open(part) as opened:
+        while chunk := opened.read(CHUNK):
+            parser.Parse(chunk, False)
+            fed += len(chunk)
+            # The parser itself keeps each name, and a tag or comment until it is complete.
+            if sum(map(len, names)) > MOST_NAMED or fed - parser.CurrentByteIndex > LONGEST_TAG:
+                raise _bad(UNUSUAL)
+            yield from ended
+            ended.clear()
+    parser.Parse(b"", True)
+    yield from ended
+
+
+def _refuse_entities(*_declared: object) -> None:
+    raise _bad(UNUSUAL)
+
+
+def _joined(text: str, more: str) -> str:
+    if len(text) + len(more) > EXCELS_LONGEST_CELL:
+        raise _bad(f"A cell of the workbook has more than {LONGEST_CELL:,} characters.")
+    return text + more
+
+
+class _Texts:
+    """The texts that cells refer to by number; one after another in memory, as there may be very many."""
+
+    def __init__(self, elements: Iterable[tuple[str, dict[str, str], str]]) -> None:
+        self._whole, self._ends, text = bytearray(), array("Q", [0]), ""
+        for path, _, found in elements:
+            if path in ("/sst/si/t", "/sst/si/r/t"):
+                text = _joined(text, found)
+            elif path == "/sst/si":
+                self._whole += text.encode()
+                self._ends.append(len(self._whole))
+                text = ""
+
+    def __getitem__(self, number: int) -> str:
+        return self._whole[self._ends[number] : self._ends[number + 1]].decode()
+
+
+def _date_styles(elements: Iterable[tuple[str, dict[str, str], str]]) -> dict[int, bool]:
+    """Return {style: whether it is for lengths of time}, for the styles that are for dates, times, or lengths of time."""
+    codes, used = {}, []
+    for path, said, _ in elements:
+        if path == "/styleSheet/numFmts/numFmt":
+            codes[int(said["numFmtId"])] = said["formatCode"][:255]
+        elif path == "/styleSheet/cellXfs/xf":
+            used.append(int(said.get("numFmtId", 0)))
+    known = {number: codes.get(number) or builtin_format_code(number) for number in set(used)}
+    kinds = {number: is_timedelta_format(code) for number, code in known.items() if is_date_format(code)}
+    return {style: kinds[number] for style, number in enumerate(used) if number in kinds}
+
+
+def _value(raw: str, said: dict[str, str], texts: _Texts, dates: dict[int, bool], epoch: datetime) -> object:
+    kind, style = said.get("t", "n"), int(said.get("s", 0))
+    if kind == "n":
+        number = float(raw) if set(raw) & set(".eE") else int(raw)
         try:
-            return step()
-        except Exception as error:
-            raise _bad("The workbook can't be read to its end: it is damaged.") from error
-
-    return guarded
-
-
-def _check_package(file: IO[bytes]) -> None:
-    """Refuse what would unpack to more than a list of recipients can need, and XML that declares entities."""
-    try:
-        with zipfile.ZipFile(file) as package:
-            parts = package.infolist()
-            if any(part.flag_bits & 1 for part in parts):
-                raise _bad("The workbook is encrypted. Save it without a password.")
-            shared = sum(part.file_size for part in parts if part.filename.endswith("sharedStrings.xml"))
-            unpacked = sum(part.file_size for part in parts)
-            if len(parts) > 2000 or unpacked > UNPACKED_LIMIT or shared > SHARED_TEXTS_LIMIT:
-                raise _bad("The workbook unpacks to too much. Keep the list alone in it, or save it as CSV.")
-            if "xl/workbook.xml" not in package.namelist():
-                raise _bad("This is no Excel workbook (.xlsx). Save it as .xlsx or CSV.")
-            for part in parts:
-                if part.filename.endswith((".xml", ".rels")):
-                    with package.open(part) as opened:
-                        if not _ROOT.match(opened.read(2048)):
-                            raise _bad("The workbook can't be read: its XML is unusual.")
-    except (zipfile.BadZipFile, OSError, NotImplementedError, EOFError, zlib.error) as error:
-        raise _bad("The workbook can't be read: it is damaged.") from error
-    finally:
-        file.seek(0)
+            return from_excel(number, epoch, timedelta=dates[style]) if style in dates else number
+        except (OverflowError, ValueError):  # Excel shows such a date as ####
+            return None
+    if kind == "b":
+        return bool(int(raw))
+    return from_ISO8601(raw) if kind == "d" else texts[int(raw)] if kind == "s" else raw
 
 
 def _text(cell: object) -> str:

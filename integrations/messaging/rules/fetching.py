@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import mimetypes
 import re
+import socket
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
@@ -15,8 +19,8 @@ import urllib3.exceptions
 
 from integrations.contracts.errors import InvalidRequest, ProviderUnavailable
 from integrations.contracts.messaging import Media
-from integrations.http.client import USER_AGENT, refuse_inside_transaction, session
-from integrations.http.guard import BlockedAddress, blocked_cause, check_url
+from integrations.http.client import USER_AGENT, refuse_inside_transaction
+from integrations.http.guard import BlockedAddress, GuardedAdapter, blocked_cause, check_url
 from integrations.models import CallLog, Direction, LogStatus
 from integrations.runtime.recorder import best_effort
 
@@ -24,6 +28,7 @@ logger = structlog.get_logger(__name__)
 
 LARGEST = 10 * 1024 * 1024
 CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 10.0, 20.0, 60.0
+SLOW = "The attachment came too slowly."
 NAME = "attachment"
 UNNAMED = "attachment"
 BINARY = "application/octet-stream"
@@ -60,26 +65,30 @@ def fetch(url: str, *, name: str = "", about: About) -> Media:
     begun = time.monotonic()
     row = best_effort(lambda: _begin_log(url, about), "call_not_logged")
     status, problem = None, ""
+    line = _Line(WHOLE_SECONDS)
     try:
         headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "identity"}
         request = requests.Request("GET", url, headers=headers)
-        with session().send(
-            request.prepare(), timeout=(CONNECT_SECONDS, READ_SECONDS), allow_redirects=False, stream=True
-        ) as answer:
+        with line.send(request.prepare(), timeout=(CONNECT_SECONDS, READ_SECONDS), stream=True) as answer:
+            line.check()  # headers that were cut off look like complete ones
             status = answer.status_code
             _check_status(status)
-            content = _read(answer, begun)
+            content = _read(answer, line)
             media = _media(url, name, answer.headers.get("Content-Type", ""), content)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         blocked = blocked_cause(error)
         problem = str(blocked) if blocked else type(error).__name__
         if blocked:
             raise InvalidRequest("The attachment's address is not allowed.", attr="attachment_url") from error
+        if line.hung_up:
+            problem = SLOW
+            raise ProviderUnavailable(SLOW) from error
         raise ProviderUnavailable(f"The attachment could not be fetched ({problem}).") from error
     except (InvalidRequest, ProviderUnavailable) as error:
         problem = error.message
         raise
     finally:
+        line.close()
         took = int((time.monotonic() - begun) * 1000)
         logger.info("attachment_fetched", host=urlsplit(url).hostname, status_code=status, problem=problem, duration_ms=took)
         if row is not None:
@@ -96,16 +105,81 @@ def _check_status(status: int) -> None:
     raise InvalidRequest(f"The attachment's address {how}.", attr="attachment_url")
 
 
-def _read(answer: requests.Response, begun: float) -> bytes:
-    """Read what comes, as it comes: a peer that drips bytes must not hold a worker for as long as it likes."""
+class _Line(GuardedAdapter):
+    """One exchange over connections of its own that are cut `seconds` after it began, whatever is going on then: timeouts of
+    `requests` are for each read, and a peer that drips its handshake, headers or bytes never runs into one."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+        self._cut_off = False
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        super().__init__(pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._timer = threading.Timer(seconds, self._hang_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **options: Any) -> None:
+        super().init_poolmanager(connections, maxsize, block, **options)
+        pools = self.poolmanager.pool_classes_by_scheme
+        self.poolmanager.pool_classes_by_scheme = {scheme: self._watched(pool) for scheme, pool in pools.items()}
+
+    @property
+    def hung_up(self) -> bool:
+        """Tell whether the time is over."""
+        return self._cut_off or time.monotonic() >= self._ends
+
+    def check(self) -> None:
+        """Raise `ProviderUnavailable` once the time is over: what came until then may be no more than a beginning."""
+        if self.hung_up:
+            raise ProviderUnavailable(SLOW)
+
+    def close(self) -> None:
+        self._timer.cancel()
+        super().close()
+        with self._lock:
+            for each in self._sockets:
+                each.close()
+            self._sockets.clear()
+
+    def _watched(self, pool: Any) -> Any:
+        line = self
+
+        class Connection(pool.ConnectionCls):  # type: ignore[misc]
+            def _new_conn(self) -> socket.socket:
+                dialled: socket.socket = super()._new_conn()
+                line._watch(dialled)
+                return dialled
+
+        return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
+
+    def _watch(self, dialled: socket.socket) -> None:
+        with self._lock:
+            # A second handle on the same connection: TLS takes the first one over.
+            self._sockets.append(dialled.dup())
+            if self._cut_off:
+                self._cut()
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            self._cut_off = True
+            self._cut()
+
+    def _cut(self) -> None:
+        for each in self._sockets:
+            with suppress(OSError):  # the peer was first
+                each.shutdown(socket.SHUT_RDWR)
+
+
+def _read(answer: requests.Response, line: _Line) -> bytes:
+    """Read what comes, as it comes, so that what is too large is known early."""
     chunks, size = [], 0
     while chunk := answer.raw.read1(65_536, decode_content=True):
         size += len(chunk)
         if size > LARGEST:
             raise InvalidRequest(f"The attachment is larger than {LARGEST // 1024 // 1024} MB.", attr="attachment_url")
         chunks.append(chunk)
-        if time.monotonic() - begun > WHOLE_SECONDS:
-            raise ProviderUnavailable("The attachment came too slowly.")
+    line.check()  # a cut is the end of a file whose length nobody told
     promised = answer.headers.get("Content-Length", "")
     if promised.isdecimal() and int(promised) > size and not answer.headers.get("Content-Encoding"):
         raise ProviderUnavailable("The attachment broke off in the middle.")

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminCheckboxSelectMultiple
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from integrations.adminbase.base import Button, OperatorAdmin, TenantOwnedForm, TenantScopedAdmin
 from integrations.adminbase.render import badge, when
@@ -59,7 +59,7 @@ class MembershipForm(TenantOwnedForm):
     channels = forms.MultipleChoiceField(
         required=False,
         choices=SEND_CHANNELS,
-        widget=UnfoldAdminCheckboxSelectMultiple,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget,
         help_text="On which staff may send. Admins may on all, auditors on none.",
     )
 

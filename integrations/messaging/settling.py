@@ -14,11 +14,9 @@ from integrations.contracts import clock
 from integrations.contracts.errors import Conflict, InvalidRequest
 from integrations.contracts.messaging import MessageState
 from integrations.messaging.closing import finish_items_of
-from integrations.messaging.fallback.fallback import RECEIPTS_KIND
 from integrations.messaging.models import Message, Recipient
 from integrations.messaging.reports import lock_addresses
 from integrations.messaging.transitions import advance, shown_address
-from integrations.models import QueueItem, QueueState
 from integrations.runtime.alerts import resolve_alert
 
 AT_ONCE = 200
@@ -97,12 +95,3 @@ def _decide(recipient: Recipient, *, arrived: bool, by: str) -> None:
         detail=f"{by}: {'arrived' if arrived else 'did not arrive'}",
         provider_status="" if arrived else NOT_ARRIVED,
     )
-    if arrived:
-        # Queued this moment, since he turned out to be sent to: but his answer was lost, so that most providers' receipts
-        # would not find him, and he would get a second one though he has the first.
-        QueueItem.unscoped.filter(
-            tenant_id=recipient.tenant_id,
-            kind=RECEIPTS_KIND,
-            key=f"{recipient.message_id}:{recipient.pk}",
-            state=QueueState.PENDING,
-        ).delete()

@@ -49,18 +49,22 @@ def fill_in(
 ) -> Rendered:
     """Return the template with its variables filled in. Raises as `find_template`, and `InvalidRequest` (attr `data`) naming
     every variable that is missing: nothing is ever sent with a hole in it."""
-    template = find_template(tenant=tenant, channel=channel, name=name, language=language)
-    given = data or {}
+    return fill(find_template(tenant=tenant, channel=channel, name=name, language=language), data or {})
+
+
+def fill(template: MessageTemplate, data: Mapping[str, Any]) -> Rendered:
+    """Return this very variant, active or not, with its variables filled in. Raises `InvalidRequest` (attr `data`) naming every
+    variable that is missing."""
     try:
         return Rendered(
             template,
-            subject=render(template.subject, given),
-            body=render(template.body, given),
-            html=render(template.html, given, html=True),
+            subject=render(template.subject, data),
+            body=render(template.body, data),
+            html=render(template.html, data, html=True),
         )
     except MissingVariables:
-        lacking = [each for each in template.variables if _lacks(each, given)]
-        raise InvalidRequest(f"Missing for the template {name!r}: {', '.join(lacking)}.", attr="data") from None
+        lacking = [each for each in template.variables if _lacks(each, data)]
+        raise InvalidRequest(f"Missing for the template {template.name!r}: {', '.join(lacking)}.", attr="data") from None
 
 
 def save_template(*, template: MessageTemplate, values: Mapping[str, Any], actor: str) -> MessageTemplate:

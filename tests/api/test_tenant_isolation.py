@@ -46,6 +46,7 @@ BODIES: dict[tuple[str, str], Any] = {
     },
     ("put", "integrations/templates/{template_id}"): {"channel": "sms", "name": "fee-due", "body": "taken over"},
     ("patch", "integrations/templates/{template_id}"): {"body": "taken over"},
+    ("post", "integrations/templates/{template_id}/test"): {"to": "+254712345678", "data": {"amount": "KES 500"}},
     ("put", "integrations/notification-rules/{rule_id}"): {
         "name": "mine now",
         "event_type": "payment.completed",
@@ -65,6 +66,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("patch", "webhooks/{endpoint_id}"): {"name": "mine now"},
     ("post", "webhooks/{endpoint_id}/test"): {},
     ("post", "integrations/inbound-messages/{inbound_id}/reply"): {"text": "taken over"},
+    ("post", "integrations/messages/{message_id}/settle"): {"arrived": False},
     ("post", "payments/{payment_id}/receipt"): {"channel": "sms"},
     ("post", "payments/{payment_id}/allocate"): {"reference": {"type": "invoice", "id": "INV-1"}},
 }

@@ -10,9 +10,10 @@ from django_scopes import scope, scopes_disabled
 from rest_framework.test import APIClient
 
 from integrations.messaging.models import Message, MessageTemplate
-from integrations.models import QueueItem
+from integrations.models import QueueItem, Role
 from tests.factories import make_client
 from tests.messaging.conftest import Account
+from tests.messaging.test_api import person
 
 pytestmark = pytest.mark.django_db
 BASE = "/api/v1/integrations/templates"
@@ -165,3 +166,38 @@ def test_another_tenants_template_is_not_there(api: APIClient, studio: Account, 
 @pytest.fixture
 def api_of() -> Callable[..., APIClient]:
     return make_client
+
+
+@pytest.mark.parametrize(("channels", "status"), [((), 403), (("email",), 403), (("sms",), 200)])
+def test_a_template_is_written_by_those_who_may_send_on_its_channel(
+    school: Account, api: APIClient, channels: tuple[str, ...], status: int
+) -> None:
+    desk = person(school, channels=channels)
+    url = f"{BASE}/{write(api).json()['id']}"
+    changed = {**FEE, "body": "Pay to 0700 000000"}
+    answers = [
+        desk.post(BASE, {**changed, "name": "other"}, format="json"),
+        desk.put(url, changed, format="json"),
+        desk.patch(url, {"body": "Pay to 0700 000000"}, format="json"),
+        desk.delete(url),
+    ]
+    wanted = [403] * 4 if status == 403 else [201, 200, 200, 204]
+    assert [each.status_code for each in answers] == wanted
+    if status == 403:
+        assert [each.body for each in MessageTemplate.objects.all()] == [FEE["body"]]
+        assert "(sms)" in answers[0].json()["errors"][0]["detail"]
+    assert desk.get(BASE).status_code == 200
+
+
+def test_a_template_moves_only_to_a_channel_of_ones_own(school: Account, api: APIClient) -> None:
+    url = f"{BASE}/{write(api).json()['id']}"
+    desk = person(school, channels=("sms",))
+    for answer in (
+        desk.patch(url, {"channel": "whatsapp"}, format="json"),
+        desk.put(url, {**FEE, "channel": "whatsapp"}, format="json"),
+    ):
+        assert (answer.status_code, "(whatsapp)" in answer.json()["errors"][0]["detail"]) == (403, True)
+    assert MessageTemplate.objects.get().channel == "sms"
+    both = person(school, channels=("sms", "whatsapp"))
+    assert both.patch(url, {"channel": "whatsapp"}, format="json").json()["channel"] == "whatsapp"
+    assert person(school, Role.ADMIN, ()).patch(url, {"channel": "sms"}, format="json").status_code == 200

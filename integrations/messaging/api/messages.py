@@ -21,7 +21,7 @@ from integrations.messaging.api.inbound import routes as inbound_routes
 from integrations.messaging.api.lists import routes as bulk_routes
 from integrations.messaging.api.push import routes as push_routes
 from integrations.messaging.api.rules import routes as rules_routes
-from integrations.messaging.api.safety import override_reason
+from integrations.messaging.api.safety import allowed_category, fit_to_read, override_reason
 from integrations.messaging.api.safety import routes as safety_routes
 from integrations.messaging.api.serializers import (
     BalanceSerializer,
@@ -32,6 +32,8 @@ from integrations.messaging.api.serializers import (
     SmsPreviewSerializer,
     SmsSendSerializer,
 )
+from integrations.messaging.api.settling import routes as settling_routes
+from integrations.messaging.api.template_test import routes as template_test_routes
 from integrations.messaging.api.templates import routes as template_routes
 from integrations.messaging.api.whatsapp import routes as whatsapp_routes
 from integrations.messaging.drafts import Destination
@@ -71,7 +73,7 @@ class SmsSendView(StaffAPIView):
                 provider=given["provider"],
                 config_id=given["config"],
                 reference=(reference["type"], reference["id"]),
-                category=given["category"],
+                category=allowed_category(request, given["category"]),
                 send_at=given["send_at"],
                 expires_at=given["expires_at"],
                 override_reason=override_reason(request, given),
@@ -148,7 +150,7 @@ class SmsDetailView(StaffAPIView):
 
     @extend_schema(responses=MessageSerializer)
     def get(self, request: Request, message_id: str) -> Response:
-        return Response(selectors.message_data(_found(message_id, channel=Channel.SMS.value)))
+        return Response(fit_to_read(request, selectors.message_data(_found(message_id, channel=Channel.SMS.value))))
 
 
 class MessageListView(StaffGenericAPIView):
@@ -168,7 +170,7 @@ class MessageListView(StaffGenericAPIView):
     @extend_schema(responses=MessageSerializer(many=True))
     def get(self, request: Request) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(selectors.messages_data(page or []))
+        return self.get_paginated_response([fit_to_read(request, each) for each in selectors.messages_data(page or [])])
 
 
 class MessageDetailView(StaffAPIView):
@@ -178,7 +180,7 @@ class MessageDetailView(StaffAPIView):
 
     @extend_schema(responses=MessageDetailSerializer)
     def get(self, request: Request, message_id: str) -> Response:
-        return Response(selectors.message_data(_found(message_id), with_events=True))
+        return Response(fit_to_read(request, selectors.message_data(_found(message_id), with_events=True)))
 
 
 def _found(message_id: str, **conditions: Any) -> Message:
@@ -217,6 +219,7 @@ def _minor_units(balance: Balance) -> int | None:
 MESSAGE_ID = r"(?P<message_id>msg_[0-9a-z]{26})"
 routes: list[Any] = [
     *template_routes,
+    *template_test_routes,
     *bulk_routes,
     *email_routes,
     *push_routes,
@@ -225,6 +228,7 @@ routes: list[Any] = [
     *rules_routes,
     *fallback_routes,
     *safety_routes,
+    *settling_routes,
     path("integrations/sms/send", SmsSendView.as_view()),
     path("integrations/sms/preview", SmsPreviewView.as_view()),
     path("integrations/sms/balance", SmsBalanceView.as_view()),

@@ -19,6 +19,7 @@ from integrations.messaging.sms.segments import count_segments
 from integrations.messaging.templates import fill_in, save_template
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
+from integrations.tenancy.permissions import require_channel
 from integrations.tenancy.serializers import StrictSerializer
 from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant_of
 
@@ -70,6 +71,8 @@ class TemplateFilter(django_filters.FilterSet):
 
 
 class TemplateList(StaffGenericAPIView):
+    """The tenant's templates. Writing one is for those who may send on its channel: it says what is sent."""
+
     key_scope = "messages"
     serializer_class = TemplateSerializer
     filterset_class = TemplateFilter
@@ -91,6 +94,7 @@ class TemplateList(StaffGenericAPIView):
     def post(self, request: Request) -> Response:
         """Write a new template."""
         given = _checked(TemplateWriteSerializer(data=request.data))
+        require_channel(request, given["channel"])
         template = save_template(template=MessageTemplate(tenant=tenant_of(request)), values=given, actor=_actor(request))
         attach("template", str(template.pk))
         return Response(TemplateSerializer(template).data, status=201)
@@ -100,6 +104,8 @@ class TemplateList(StaffGenericAPIView):
 
 
 class TemplateDetail(StaffAPIView):
+    """One template. It is changed by those who may send on its channel, and on the one that it moves to."""
+
     key_scope = "messages"
 
     @extend_schema(responses=TemplateSerializer)
@@ -121,11 +127,16 @@ class TemplateDetail(StaffAPIView):
     @extend_schema(responses={204: None})
     def delete(self, request: Request, template_id: int) -> Response:
         """Remove a template; messages that were made from it keep their text."""
-        _found(template_id).delete()
+        template = _found(template_id)
+        require_channel(request, template.channel)
+        template.delete()
         return Response(status=204)
 
     def _save(self, request: Request, template_id: int, values: dict[str, Any]) -> Response:
-        template = save_template(template=_found(template_id), values=values, actor=_actor(request))
+        template = _found(template_id)
+        for channel in {template.channel, values.get("channel", template.channel)}:
+            require_channel(request, channel)
+        template = save_template(template=template, values=values, actor=_actor(request))
         return Response(TemplateSerializer(template).data)
 
 

@@ -126,9 +126,11 @@ def _watches(tenant_id: int) -> bool:
 
 
 def _sent(event: MessageMoved) -> None:
-    """Watch one whose outcome was unknown and who turned out to have been sent to: no answer announced him."""
-    doubted = MessageEvent.unscoped.filter(recipient_id=event.recipient_id, state=MessageState.UNKNOWN)
-    if doubted.exists():
+    """Watch one whose outcome was unknown and who turned out to have been sent to: no answer announced him. Not where a person
+    said so: the answer was lost, most providers' receipts would not find him, and he would get a second one."""
+    events = MessageEvent.unscoped.filter(recipient_id=event.recipient_id)
+    told = events.filter(state=MessageState.SENT, source="person")
+    if events.filter(state=MessageState.UNKNOWN).exists() and not told.exists():
         recipient = Recipient.unscoped.select_related("message").get(pk=event.recipient_id)
         _watch(recipient.message, [recipient])
 

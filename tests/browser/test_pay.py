@@ -136,6 +136,7 @@ def test_card_of_a_connected_account(school: School, live_server: Any, payer: Op
     assert status_of(school, payment) == "succeeded"
 
 
+@pytest.mark.slow
 def test_bank_confirms_or_refuses(shop: School, live_server: Any, payer: Opener, shots: Shots, until: Until) -> None:
     payment = ask(shop, live_server, "stripe", return_url=None)
     page = payer(PHONE)
@@ -209,6 +210,7 @@ def test_gateway_that_is_down_says_try_again(shop: School, live_server: Any, pay
 
 
 @SIZES
+@pytest.mark.slow
 def test_card_is_stored_for_later(size: dict[str, int], shop: School, live_server: Any, payer: Opener, shots: Shots) -> None:
     name = "desktop" if size == DESKTOP else "phone"
     body = {"provider": "stripe", "method": {"type": "card"}, "customer": {"id": "student-7", "name": "Jane Wanjiku"}}
@@ -239,6 +241,7 @@ def test_card_is_stored_for_later(size: dict[str, int], shop: School, live_serve
     assert beside(stored) == [("student-7", "4242")]
 
 
+@pytest.mark.slow
 def test_paypals_own_page(shop: School, live_server: Any, payer: Opener, shots: Shots, until: Until) -> None:
     make_config(shop.tenant, "paypal", account="school")
     payment = ask(shop, live_server, "paypal")

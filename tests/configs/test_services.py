@@ -213,6 +213,7 @@ def test_a_config_with_queued_work_is_switched_off_instead(tenant: Tenant) -> No
 def test_callback_urls_are_below_the_configs_own_path(tenant: Tenant) -> None:
     config = make_config(tenant, SMS)
     with override_settings(PUBLIC_BASE_URL="https://hub.example.org"):
-        (url,) = services.callback_urls(config)
-    assert (url.purpose, url.url) == ("dlr", f"https://hub.example.org/hooks/{config.hook_token}/dlr")
+        urls = {each.purpose: each.url for each in services.callback_urls(config)}
+    base = f"https://hub.example.org/hooks/{config.hook_token}"
+    assert urls == {each: f"{base}/{each}" for each in ("dlr", "inbox", "optout")}
     assert demo_values(SMS, "school")["username"] == config.values["username"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import secrets
+import uuid
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from integrations.simulators import DemoAccount, Magic, Refusal, SimReply, SimRe
 from integrations.simulators.wire import Json
 
 SETUP, WALLET, MESSAGE = "setup", "wallet", "message"
+URLS = ("dlr_url", "inbox_url", "optout_url")
 UNIT = 10_000
 OPENING = 1785 * UNIT + 5_000
 COST_PER_PART = 8_000
@@ -129,20 +132,43 @@ class AfricasTalkingSimulator(Simulator):
 
     @control("PUT", "/accounts/<username>")
     def change_account(self, request: SimRequest) -> Json:
-        """Set `dlr_url` ('' for none) or `balance` (shillings as text)."""
-        account = next((each for each in self.accounts if each.values["username"] == request.params["username"]), None)
-        if account is None:
-            raise KeyError(request.params["username"])
+        """Set `dlr_url`, `inbox_url`, `optout_url` ('' for none) or `balance` (shillings as text)."""
+        account = self._named(request.params["username"])
         for name, value in request.data().items():
-            if name == "dlr_url":
+            if name in URLS:
                 if value and (not isinstance(value, str) or urlsplit(value).scheme not in ("http", "https")):
-                    raise ValueError("dlr_url is an http(s) URL")
-                self.store.put(self.slug, SETUP, account.label, {"dlr_url": value or ""})
+                    raise ValueError(f"{name} is an http(s) URL")
+                known = self.store.get(self.slug, SETUP, account.label) or {}
+                self.store.put(self.slug, SETUP, account.label, {**known, name: value or ""})
             elif name == "balance":
                 self.store.put(self.slug, WALLET, account.label, {"left": _units(value)})
             else:
-                raise ValueError(f"unknown: {name}; one of dlr_url, balance")
+                raise ValueError(f"unknown: {name}; one of {', '.join(URLS)}, balance")
         return self._account_state(account)
+
+    @control("POST", "/incoming")
+    def incoming(self, request: SimRequest) -> Json:
+        """Have a phone write to an account: `username`, `from`, `text`, and `to` (a shortcode)."""
+        data = request.data()
+        fields = {
+            "date": datetime.fromtimestamp(self.clock.now(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "from": str(data["from"]),
+            "id": str(uuid.uuid4()),
+            "text": str(data["text"]),
+            "to": str(data.get("to") or "20880"),
+            "networkCode": "63902",
+        }
+        self._post_to(str(data["username"]), "inbox_url", fields)
+        return fields
+
+    @control("POST", "/optout")
+    def opt_out(self, request: SimRequest) -> Json:
+        """Have the owner of `number` opt out of the bulk texts of account `username`."""
+        data = request.data()
+        account = self._named(str(data["username"]))
+        fields = {"senderId": str(account.values["sender_id"]), "phoneNumber": str(data["number"])}
+        self._post_to(str(data["username"]), "optout_url", fields)
+        return fields
 
     def state(self) -> Json:
         return {
@@ -152,6 +178,18 @@ class AfricasTalkingSimulator(Simulator):
         }
 
     # --- inside
+
+    def _named(self, username: str) -> DemoAccount:
+        account = next((each for each in self.accounts if each.values["username"] == username), None)
+        if account is None:
+            raise KeyError(username)
+        return account
+
+    def _post_to(self, username: str, name: str, fields: dict[str, str]) -> None:
+        url = (self.store.get(self.slug, SETUP, self._named(username).label) or {}).get(name, "")
+        if not url:
+            raise ValueError(f"the account has no {name}")
+        self._report((name.removesuffix("_url"),), url, fields, 0.0)
 
     def _account(self, request: SimRequest, username: str) -> DemoAccount:
         for account in self.accounts:
@@ -239,7 +277,7 @@ class AfricasTalkingSimulator(Simulator):
             "username": account.values["username"],
             "sender_id": account.values["sender_id"],
             "balance": _cost(self._wallet(account)),
-            "dlr_url": (self.store.get(self.slug, SETUP, account.label) or {}).get("dlr_url", ""),
+            **{name: (self.store.get(self.slug, SETUP, account.label) or {}).get(name, "") for name in URLS},
         }
 
 

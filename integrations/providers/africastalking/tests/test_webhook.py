@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import pytest
@@ -10,6 +11,7 @@ from integrations.contracts.inbound import (
     InboundRequest,
     Locator,
     MalformedWebhook,
+    MessageReceived,
     MessageReported,
     Origin,
     Trust,
@@ -170,5 +172,87 @@ def test_ack_is_an_empty_200() -> None:
 
 def test_paths() -> None:
     assert HOOK.fixed_paths == (FixedPath("/webhooks/sms/delivery", "dlr"),)
-    assert HOOK.purposes == {"dlr"}
-    assert set(HOOK.config_purposes) == {"dlr"}
+    assert HOOK.purposes == {"dlr", "inbox", "optout"}
+    assert set(HOOK.config_purposes) == HOOK.purposes
+
+
+# --- what people write, and who opts out
+
+
+def posted(purpose: str, body: bytes) -> InboundRequest:
+    return InboundRequest("POST", purpose, {}, {"content-type": "application/x-www-form-urlencoded"}, body)
+
+
+def test_the_documented_incoming_text() -> None:
+    (event,) = HOOK.parse(posted("inbox", fixture("incoming.form")), ORIGIN)
+    assert event == MessageReceived(
+        provider="africastalking",
+        tenant_id=7,
+        config_id=3,
+        trust=Trust.TOKEN,
+        receipt_id=11,
+        provider_event_type="incoming_message",
+        channel="sms",
+        provider_ref="b30eb4f8-5a4e-4a5f-8cf7-0b4f5f0c9c1d",
+        address="+254711000001",
+        to="20880",
+        text="Is school closed?",
+        occurred_at=datetime(2017, 5, 3, 6, 4, 45, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize(
+    ("date", "at"),
+    [
+        ("2017-05-03 06:04:45", datetime(2017, 5, 3, 6, 4, 45, tzinfo=UTC)),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_the_other_form_of_the_moment_and_none(date: str, at: datetime | None) -> None:
+    body = urlencode({"from": "254711000001", "id": "1", "text": "Hi", "to": "20880", "date": date}).encode()
+    (event,) = HOOK.parse(posted("inbox", body), ORIGIN)
+    assert isinstance(event, MessageReceived)
+    assert (event.occurred_at, event.address) == (at, "+254711000001")
+
+
+def test_the_documented_opt_out() -> None:
+    (event,) = HOOK.parse(posted("optout", fixture("optout.form")), ORIGIN)
+    assert isinstance(event, MessageReceived)
+    assert (event.channel, event.address, event.to, event.opt_out, event.text) == (
+        "sms",
+        "+254711000001",
+        "SPRINGFIELD",
+        True,
+        "",
+    )
+
+
+def test_an_incoming_text_is_the_same_by_its_id_and_an_opt_out_by_its_day() -> None:
+    moments = iter(
+        [datetime(2026, 11, 21, 9, tzinfo=UTC), datetime(2026, 11, 21, 10, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC)]
+    )
+    hook = AfricasTalkingWebhook(now=lambda: next(moments))
+    out = posted("optout", fixture("optout.form"))
+    keys = [hook.verify(out, None, by_token=True).dedupe_key for _ in range(3)]
+    assert (keys[0] == keys[1], keys[1] == keys[2]) == (True, False)
+    text = posted("inbox", fixture("incoming.form"))
+    again = posted("inbox", fixture("incoming.form").replace(b"cost=None", b"cost=1"))
+    assert HOOK.verify(text, None, by_token=True) == HOOK.verify(again, None, by_token=True)
+    assert HOOK.verify(text, None, by_token=True).trust is Trust.TOKEN
+
+
+@pytest.mark.parametrize(
+    ("purpose", "body"),
+    [
+        ("inbox", b"from=%2B254711000001&text=Hi"),
+        ("inbox", b"id=1&text=Hi"),
+        ("inbox", b"id=1&from=somebody&text=Hi"),
+        ("inbox", b"id=1&from=254711000001&text=" + b"x" * 2001),
+        ("optout", b"senderId=X"),
+        ("optout", b"senderId=X&phoneNumber=12"),
+    ],
+)
+def test_what_is_not_whole_is_refused(purpose: str, body: bytes) -> None:
+    with pytest.raises(MalformedWebhook):
+        HOOK.verify(posted(purpose, body), None, by_token=True)

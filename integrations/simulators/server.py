@@ -10,7 +10,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -142,18 +142,20 @@ class running_simulators:  # noqa: N801 - used like a function: `with running_si
 def serve(simulators: Sequence[type[Simulator]], *, host: str, port: int, state_dir: str | Path) -> int:
     """Serve until SIGTERM or SIGINT; return 0, or 2 (with a message on stderr) if the port or the folder is in use."""
     running = running_simulators(simulators, state_dir=state_dir, host=host, port=port)
-    try:
-        running.start()
-    except (PortTaken, StateInUse) as error:
-        hint = "another program listens there; choose another with --port" if isinstance(error, PortTaken) else ""
-        print(f"simulators cannot start: {error.args[-1]}{'; ' + hint if hint else ''}", file=sys.stderr, flush=True)
-        return 2
     stop = threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.set()
 
+    # Before the first request can be answered: whoever sees it answer may end it in the next moment.
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        running.start()
+    except (PortTaken, StateInUse) as error:
+        hint = "another program listens there; choose another with --port" if isinstance(error, PortTaken) else ""
+        print(f"simulators cannot start: {error.args[-1]}{'; ' + hint if hint else ''}", file=sys.stderr, flush=True)
+        _restore(before)
+        return 2
     print(f"simulators on {running.url}  control page {running.url}/  phone {running.url}/phone", flush=True)
     for simulator in running.simulators.values():
         print(f"  {simulator.slug:<16} {running.url}/{simulator.slug}  {simulator.title}", flush=True)
@@ -161,10 +163,14 @@ def serve(simulators: Sequence[type[Simulator]], *, host: str, port: int, state_
         stop.wait()
     finally:
         running.stop()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _restore(before)
     print("simulators stopped", flush=True)
     return 0
+
+
+def _restore(handlers: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _locked(state_dir: Path) -> IO[str]:

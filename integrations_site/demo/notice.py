@@ -59,7 +59,6 @@ class SchoolNotice:
         register(self.hub, self.simulator, config)
         content = base64.b64encode(b"Fees of term 1: KES 1,500.00\n").decode()
         wanted = {
-            "from": "office@springfield.example",
             "to": [f"Jane Wanjiku <{MAIL_TO}>"],
             "subject": "Fees of term 1",
             "html": "<p>Dear Jane, the fees of <b>term 1</b> are attached.</p>",

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 Opener = Callable[..., Page]
 Shots = Callable[[Page, str], Path]
 Until = Callable[..., Any]
-SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+SIZES = pytest.mark.parametrize("size", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"])
 TEXT = "School is closed. Don\N{RIGHT SINGLE QUOTATION MARK}t come today."
 PUPILS = "Student name,Parent phone,Balance\nAmina,0711000001,1500\nBen,0711000002,0\nNobody,12,3\nAmina,0711000001,1\n"
 

@@ -24,7 +24,7 @@ from tests.flows.faults.lanes import PHONE
 
 __all__ = ["hub_at", "shared_clock", "simulators"]
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 MANY = 50
 WORKERS = 10
 
@@ -74,7 +74,6 @@ def refunds(hub: Hub, payment_id: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(("lane", "each", "possible"), [("stripe", 400, 12), ("flutterwave", 12_000, 12), ("paypal", 400, 12)])
-@pytest.mark.slow
 def test_fifty_refunds_never_give_back_more_than_came_in(
     hub_at: Callable[[str], Hub], post: Post, lane: str, each: int, possible: int
 ) -> None:

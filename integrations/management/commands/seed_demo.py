@@ -119,6 +119,8 @@ def _config(tenant: Tenant, provider: Provider, account: str, state_dir: Path) -
     if account not in found:
         return
     values = {**found[account].values, **found[account].secrets}
+    if any(field.name == "sender_address" for field in provider.config):
+        values.setdefault("sender_address", f"office@{tenant.slug}.example")
     stored = Config.unscoped.filter(tenant=tenant, provider_id=provider.slug, environment=Environment.SIMULATOR.value).order_by(
         "pk"
     )

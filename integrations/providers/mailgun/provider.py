@@ -49,6 +49,14 @@ CONFIG = ConfigSchema(
         choices=(("us", "United States"), ("eu", "European Union")),
         default="us",
     ),
+    Text(
+        name="sender_address",
+        label="Sender address",
+        help="Used where a message names no sender. Best of the sending domain itself.",
+        pattern=r"[^@\s<>\",;]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z][A-Za-z0-9-]{1,62}",
+        max_length=254,
+        required=False,
+    ),
     Secret(
         name="webhook_signing_key",
         label="HTTP webhook signing key",

@@ -24,6 +24,14 @@ CONFIG = ConfigSchema(
         default="global",
     ),
     Text(
+        name="sender_address",
+        label="Sender address",
+        help="Used where a message names no sender. A verified sender, or of an authenticated domain.",
+        pattern=r"[^@\s<>\",;]{1,64}@([A-Za-z0-9-]{1,63}\.)+[A-Za-z][A-Za-z0-9-]{1,62}",
+        max_length=254,
+        required=False,
+    ),
+    Text(
         name="subuser",
         label="On behalf of",
         help="Name of a subuser, where the key is the parent account's. Else empty.",

@@ -49,3 +49,11 @@ def hub_at(
     yield connect
     connections.close_all()
     assert simulators.violations == []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The matrix of faults takes over a minute: it is whole in `make test-full`."""
+    folder = Path(__file__).parent
+    for item in items:
+        if folder in item.path.parents:
+            item.add_marker(pytest.mark.slow)

@@ -29,8 +29,8 @@ API = "/api/v1/integrations"
 
 
 def numbers() -> list[str]:
-    """Distinct Kenyan numbers, none of them a payer's in `fee.py`; the last three digits choose an outcome at the simulator: 902
-    is delivered without a report."""
+    """Distinct Kenyan numbers, none of them a payer's of `fee.py`. The last three digits choose an outcome at the simulator:
+    902 is delivered without a report."""
     tails = ["679" if each % REPORTED_EVERY == 0 else "902" for each in range(RECIPIENTS)]
     return [f"+2547{10 + each // 1000}{each % 1000:03d}{tail}" for each, tail in enumerate(tails)]
 

@@ -22,6 +22,7 @@ from integrations.events import emit
 from integrations.models import BreakerState, Config, QueueItem, QueueState
 from integrations.models import Provider as ProviderRow
 from integrations.runtime import worker
+from integrations.runtime.idempotency import KEPT
 from payments.models import Payment, RoutingRule, Status
 from tests.factories import MovableClock, make_client, make_tenant, work_off
 from tests.payments.property.books import Books, Crash, Entry, Notice, Part
@@ -118,7 +119,9 @@ class Hub(RuleBasedStateMachine):
             self._post(f"{self.books.entries[-1].payment_id}/cancel", {}, f"meanwhile-{next(self.receipts)}")
         elif kind == "hang_and_retry" and self.sent:
             self.clock.advance(70)
-            self._post(*self.sent[-1])
+            last = self.sent[-1]
+            if self.clock.moment - self.sent_at[last[2]] < KEPT:  # after that the same key is another request's
+                self._post(*last)
 
     def _send(self, path: str, operation: str, fault: tuple[str, ...], **body: Any) -> None:
         if not self.books.faults[operation]:

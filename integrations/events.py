@@ -40,6 +40,8 @@ class DomainEvent:
     key: str
     private: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """For handlers inside the hub only (a payer's full phone number); never leaves the house."""
+    channels: tuple[str, ...] = ()
+    """Labels by which endpoints may choose; empty: none."""
 
 
 def subscribe(event_class: type, handler: Handler) -> None:

@@ -8,7 +8,7 @@ from integrations.configs.api import routes as config_routes
 from integrations.messaging.api.messages import routes as messaging_routes
 from integrations_site.platform.routes import routes as platform_routes
 from payments.api import routes as payment_routes
-from webhooks.outbound.api import routes as webhook_routes
+from webhooks.outbound.endpoints.api import routes as webhook_routes
 
 routes: list[URLPattern] = [*platform_routes, *config_routes, *messaging_routes, *payment_routes, *webhook_routes]
 

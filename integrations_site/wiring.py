@@ -38,7 +38,7 @@ def connect() -> None:
     from payments import setup_handlers as setups
     from webhooks.inbound import selectors as receipts
     from webhooks.outbound import selectors as deliveries
-    from webhooks.outbound import services as outbound
+    from webhooks.outbound.publishing import publish as outbound
 
     # What providers report.
     subscribe(PaymentReported, payments.on_payment_reported)

@@ -35,7 +35,7 @@ from integrations.secrets import seal
 from integrations.simulators import default_state_dir
 from integrations.tenancy.authentication import create_api_key
 from payments.models import PayerMethod, Payment, SetupIntent, Status
-from webhooks.outbound import services as outbound
+from webhooks.outbound.endpoints import services as outbound
 from webhooks.outbound.models import Delivery, Endpoint
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)

@@ -80,7 +80,8 @@ class Membership(TenantOwned):
 class ApiKey(TenantOwned):
     """A key of a tenant's system. The key itself is shown once; only its prefix and SHA-256 are kept.
 
-    A plain hash is enough: the key holds 160 random bits, there is nothing to guess.
+    A plain hash is enough: the key holds 160 random bits, there is nothing to guess. After a rotation the key before
+    (`previous_hash`) is good until `previous_until`. With `allowed_ips` (addresses and networks) it works from there alone.
     """
 
     PREFIX: ClassVar[str] = "hub_"
@@ -91,10 +92,22 @@ class ApiKey(TenantOwned):
     key_hash = models.CharField(max_length=64, unique=True, editable=False)
     role = models.CharField(max_length=10, choices=Role.choices, default=Role.ADMIN)
     scopes = models.JSONField(default=list, blank=True, help_text="Scopes such as payments:write; empty means all of the role.")
+    allowed_ips = models.JSONField(
+        default=list, blank=True, help_text="Addresses and networks it may be used from; empty: any."
+    )
+    rate_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Requests a minute; empty: the installation's limit."
+    )
+    previous_hash = models.CharField(max_length=64, unique=True, null=True, blank=True, editable=False)
+    previous_prefix = models.CharField(max_length=16, blank=True, editable=False)
+    previous_until = models.DateTimeField(null=True, blank=True, editable=False)
     created = models.DateTimeField(auto_now_add=True)
+    created_by = models.CharField(max_length=150, blank=True, editable=False)
+    rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+    last_used_ip = models.GenericIPAddressField(null=True, blank=True, editable=False)
 
     class Meta(TenantOwned.Meta):
         ordering = ["-created"]
@@ -102,3 +115,20 @@ class ApiKey(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+class ApiKeyUsage(TenantOwned):
+    """How often a key was used on one day (UTC) at one route: `GET /api/v1/payments`. `errors` are answers of 400 and above."""
+
+    key = models.ForeignKey(ApiKey, on_delete=models.CASCADE, related_name="usage")
+    day = models.DateField()
+    route = models.CharField(max_length=160)
+    count = models.BigIntegerField(default=0)
+    errors = models.BigIntegerField(default=0)
+
+    class Meta(TenantOwned.Meta):
+        ordering = ["-day", "route"]
+        constraints = [models.UniqueConstraint(fields=["key", "day", "route"], name="api_key_usage_once")]
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.route}: {self.count}"

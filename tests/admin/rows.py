@@ -43,8 +43,8 @@ from payments.models import (
 )
 from tests import factories
 from webhooks.inbound.models import Receipt
+from webhooks.outbound.endpoints.services import create_endpoint
 from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Event
-from webhooks.outbound.services import create_endpoint
 
 CANARY = "canary-9f3b61d27c"
 """A secret of every config here; whatever shows it leaks."""

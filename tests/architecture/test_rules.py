@@ -23,6 +23,7 @@ LONGER_WITH_REASON = {
     "integrations/migrations/0001_initial.py": "generated: a migration is one unit",
     "payments/migrations/0002_gateways.py": "generated: a migration is one unit",
     "integrations/messaging/migrations/0004_sending.py": "generated: a migration is one unit",
+    "webhooks/outbound/migrations/0002_portal_grade.py": "generated: a migration is one unit",
 }
 SHARED_WITH_REASON = {
     "integrations.Tenant": "is the tenant",
@@ -33,6 +34,7 @@ SHARED_WITH_REASON = {
     "integrations.RateBucket": "its key names whose it is",
     "integrations.Alert": "may be about the installation, then it has no tenant",
     "webhooks_inbound.Receipt": "kept also where nobody could tell whose it is",
+    "webhooks_inbound.Rejection": "counted also where nobody could tell whose it was",
 }
 
 

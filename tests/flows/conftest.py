@@ -21,7 +21,7 @@ from integrations.simulators import running_simulators
 from payments.models import Payment
 from payments.selectors import payment_timeline
 from tests.factories import make_client, make_config, work_off
-from webhooks.outbound import engine
+from webhooks.outbound.delivery import engine
 from webhooks.outbound.models import Delivery
 
 

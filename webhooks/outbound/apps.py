@@ -9,6 +9,6 @@ class OutboundConfig(AppConfig):
 
     def ready(self) -> None:
         from integrations.runtime import shifts
-        from webhooks.outbound import engine
+        from webhooks.outbound.delivery import engine
 
         shifts.register_shift("delivery", engine.run_shift)

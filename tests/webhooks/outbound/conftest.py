@@ -17,10 +17,11 @@ from django_scopes import scope
 
 from integrations.contracts import clock
 from integrations.models import Tenant
-from webhooks.outbound import services
-from webhooks.outbound.engine import Engine, Limits
+from webhooks.outbound.delivery.engine import Engine, Limits
+from webhooks.outbound.delivery.sender import Timeouts
+from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Endpoint
-from webhooks.outbound.sender import Timeouts
+from webhooks.outbound.publishing.publish import publish as publish_event
 
 FAST = Limits(poll=0.05, stop_check=0.02, stop_grace=0.2, timeouts=Timeouts(connect=2.0, total=5.0))
 
@@ -159,7 +160,7 @@ def make_endpoint(receiver: Receiver) -> MakeEndpoint:
 
 def publish(tenant: Tenant, key: str = "k1", type: str = "payment.completed", **content: Any) -> str:
     """Publish an event and return its id."""
-    event = services.publish(
+    event = publish_event(
         tenant_id=tenant.pk,
         type=type,
         object=content or {"id": "pay_1", "amount": 5},

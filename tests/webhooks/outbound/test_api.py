@@ -36,7 +36,7 @@ def test_create_read_change_delete(client: APIClient, school: Tenant) -> None:
     body = made.json()
     secret = body.pop("secret")
     endpoint = Endpoint.unscoped.get()
-    assert endpoint.secrets() == [secret]
+    assert [key["secret"] for key in endpoint.signing_keys()] == [secret]
     assert body["id"] == endpoint.pk
     assert (body["name"], body["url"], body["events"]) == ("Fees", GOOD["url"], ["payment.*"])
     assert (body["headers"], body["is_active"], body["disabled_reason"]) == ({"X-Token": "••••0001"}, True, "")
@@ -55,7 +55,7 @@ def test_create_read_change_delete(client: APIClient, school: Tenant) -> None:
     endpoint.refresh_from_db()
     assert endpoint.headers() == {"x-token": "canary-value-0001", "X-More": "new-value"}
     assert (endpoint.name, endpoint.is_active) == ("", True)
-    assert endpoint.secrets() == [secret]
+    assert [key["secret"] for key in endpoint.signing_keys()] == [secret]
 
     assert client.delete(one).status_code == 204
     assert client.get(one).status_code == 404

@@ -53,7 +53,8 @@ DYNAMIC = {
     "payments/ledger.py": {"EVENTS[target]", "event_type"},
     "payments/setups.py": {"event_type"},
     "integrations/messaging/transitions.py": {"EVENT_TYPES[state]"},
-    "webhooks/outbound/services.py": {"event.type"},
+    "webhooks/outbound/publishing/publish.py": {"event.type"},
+    "webhooks/outbound/endpoints/services.py": {"type"},
 }
 """Where the type is not written at the call: it comes from a table that is read here, or from a call that is."""
 

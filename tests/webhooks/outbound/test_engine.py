@@ -23,9 +23,9 @@ from tests.webhooks.outbound.conftest import (
     publish,
     wait_until,
 )
-from webhooks.outbound.engine import Limits
+from webhooks.outbound.delivery.engine import Limits
+from webhooks.outbound.delivery.sender import ErrorClass, Timeouts
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event
-from webhooks.outbound.sender import ErrorClass, Timeouts
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

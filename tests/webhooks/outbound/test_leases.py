@@ -33,10 +33,10 @@ from tests.webhooks.outbound.conftest import (
     publish,
     wait_until,
 )
-from webhooks.outbound import claims, engine
-from webhooks.outbound.engine import Engine, Limits
+from webhooks.outbound.delivery import claims, engine
+from webhooks.outbound.delivery.engine import Engine, Limits
+from webhooks.outbound.delivery.sender import Claimed, ErrorClass, Outcome, Timeouts
 from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState
-from webhooks.outbound.sender import Claimed, ErrorClass, Outcome, Timeouts
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -262,7 +262,7 @@ def test_at_its_end_a_shift_hands_over_and_then_lets_what_is_in_flight_end(
 _SHIFT = """
 import time, django
 django.setup()
-from webhooks.outbound import engine
+from webhooks.outbound.delivery import engine
 engine.run_shift(lambda: False, time.monotonic() + 60)
 """
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from webhooks.outbound.delivery.schedule import DELAYS, delay_after, parse_retry_after
 from webhooks.outbound.models import MAX_ATTEMPTS, subscribes
-from webhooks.outbound.schedule import DELAYS, delay_after, parse_retry_after
 from webhooks.outbound.signing import new_secret, signed_headers
 
 # Known answer of the Standard Webhooks reference libraries (spec 1.0, read 2026-08).

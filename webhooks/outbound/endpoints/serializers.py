@@ -10,9 +10,9 @@ from rest_framework import serializers
 from integrations.http.guard import BlockedAddress, check_url
 from integrations.secrets import SecretUnreadable
 from integrations.tenancy.serializers import StrictSerializer
+from webhooks.outbound.delivery.sender import MASK, RESERVED_HEADERS
 from webhooks.outbound.event_types import is_pattern
 from webhooks.outbound.models import Delivery, DeliveryAttempt, Endpoint
-from webhooks.outbound.sender import MASK, RESERVED_HEADERS
 
 MAX_HEADERS = 20
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")

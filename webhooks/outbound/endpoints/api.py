@@ -15,10 +15,8 @@ from rest_framework.response import Response
 
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.views import TenantAPIView, TenantGenericAPIView, tenant_of
-from webhooks.outbound import services
-from webhooks.outbound.event_types import CATALOGUE
-from webhooks.outbound.models import Delivery, DeliveryState, Endpoint
-from webhooks.outbound.serializers import (
+from webhooks.outbound.endpoints import services
+from webhooks.outbound.endpoints.serializers import (
     DeliveryDetail,
     DeliveryOutput,
     EndpointCreated,
@@ -26,6 +24,9 @@ from webhooks.outbound.serializers import (
     EndpointOutput,
     EventTypeOutput,
 )
+from webhooks.outbound.event_types import CATALOGUE
+from webhooks.outbound.models import Delivery, DeliveryState, Endpoint
+from webhooks.outbound.recovery.resending import retry_delivery
 
 
 def _endpoint(endpoint_id: str) -> Endpoint:
@@ -81,7 +82,7 @@ class EndpointsView(TenantGenericAPIView):
 
     def replay(self, request: Request, object_type: str, object_id: str) -> Response:
         endpoint = _endpoint(object_id)
-        return Response({**EndpointOutput(endpoint).data, "secret": endpoint.secrets()[0]}, status=201)
+        return Response({**EndpointOutput(endpoint).data, "secret": endpoint.signing_keys()[0]["secret"]}, status=201)
 
 
 class EndpointView(TenantAPIView):
@@ -176,7 +177,7 @@ class DeliveryRetryView(_ActsOnDelivery):
         endpoint = _endpoint(endpoint_id)
         _delivery(endpoint_id, delivery_id)
         with transaction.atomic():
-            delivery = services.retry_delivery(endpoint=endpoint, delivery_id=delivery_id)
+            delivery = retry_delivery(endpoint=endpoint, delivery_id=delivery_id)
             attach("delivery", delivery.pk)
         return Response(DeliveryOutput(delivery).data, status=202)
 

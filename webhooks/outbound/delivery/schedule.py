@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 _MINUTE, _HOUR = 60.0, 3600.0
@@ -22,17 +23,29 @@ DELAYS = (
 )
 """Seconds after the first, second ... failed attempt; about four days in all."""
 
+MAX_AGE = timedelta(days=7)
+"""No automatic try comes later than this after a delivery was made, released or sent again by a person, whatever receivers
+ask for."""
+
 JITTER = 0.1
 MAX_RETRY_AFTER = 24 * _HOUR
 
 
-def delay_after(attempt: int, *, retry_after: float | None = None, jitter: float | None = None) -> float:
+def attempts_of(delays: Sequence[float]) -> int:
+    """Return how many automatic tries an endpoint's own delays mean; empty: the hub's schedule."""
+    return len(delays or DELAYS) + 1
+
+
+def delay_after(
+    attempt: int, *, delays: Sequence[float] = (), retry_after: float | None = None, jitter: float | None = None
+) -> float:
     """Return the seconds to wait after failed attempt number `attempt` (from 1).
 
     Never less than the schedule's delay nor than what the receiver asked for; up to a tenth is added, so that what failed
-    together does not come back together. `jitter` in 0..1 replaces the random number.
+    together does not come back together. `jitter` in 0..1 replaces the random number. `delays` are the endpoint's own.
     """
-    base = DELAYS[min(attempt, len(DELAYS)) - 1]
+    schedule = delays or DELAYS
+    base = float(schedule[min(attempt, len(schedule)) - 1])
     if retry_after is not None:
         base = max(base, retry_after)
     return base * (1 + JITTER * (random.random() if jitter is None else jitter))  # noqa: S311 spreading load, no secret

@@ -17,9 +17,10 @@ from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 from integrations.adminbase.base import Button, TenantOwnedForm, TenantScopedAdmin
 from integrations.adminbase.render import badge, moment, pretty_json, reference, table, when
 from integrations.contracts.errors import Conflict
-from webhooks.outbound import services
+from webhooks.outbound.endpoints import services
+from webhooks.outbound.endpoints.serializers import EndpointInput
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event
-from webhooks.outbound.serializers import EndpointInput
+from webhooks.outbound.recovery.resending import retry_delivery
 
 ROWS_SHOWN = 50
 CREATED = when("created", "Created")
@@ -254,7 +255,7 @@ class DeliveryAdmin(TenantScopedAdmin):
         return obj.state != DeliveryState.HELD
 
     def press_retry(self, request: HttpRequest, obj: Delivery) -> str:
-        services.retry_delivery(endpoint=obj.endpoint, delivery_id=obj.pk)
+        retry_delivery(endpoint=obj.endpoint, delivery_id=obj.pk)
         return "It is due now and will be sent at once."
 
     @action(description="Send selected deliveries again", permissions=["act"])
@@ -263,7 +264,7 @@ class DeliveryAdmin(TenantScopedAdmin):
         for delivery in queryset:
             try:
                 if self.may_act(request, delivery):
-                    services.retry_delivery(endpoint=delivery.endpoint, delivery_id=delivery.pk)
+                    retry_delivery(endpoint=delivery.endpoint, delivery_id=delivery.pk)
                     count += 1
             except Conflict as error:
                 self.message_user(request, f"{delivery.pk}: {error.message}", messages.ERROR)

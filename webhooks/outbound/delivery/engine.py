@@ -22,9 +22,9 @@ from django.db import InterfaceError, OperationalError, connection, connections
 from psycopg.conninfo import make_conninfo
 
 from integrations.runtime import shifts
-from webhooks.outbound import claims
-from webhooks.outbound.sender import Claimed, Outcome, Sender, Timeouts
-from webhooks.outbound.services import CHANNEL
+from webhooks.outbound.delivery import claims
+from webhooks.outbound.delivery.sender import Claimed, Outcome, Sender, Timeouts
+from webhooks.outbound.publishing.publish import CHANNEL
 
 logger = structlog.get_logger(__name__)
 T = TypeVar("T")

@@ -16,6 +16,7 @@ class ReceiptStatus(models.TextChoices):
     PROCESSED = "processed", "Processed"
     UNMATCHED = "unmatched", "Unmatched"
     FAILED = "failed", "Failed"
+    IGNORED = "ignored", "Ignored (not asked for)"
 
 
 class Receipt(models.Model):

@@ -18,11 +18,12 @@ from django.db import connection, transaction
 from integrations.contracts import clock
 from integrations.runtime.alerts import raise_alert
 from integrations.secrets import SecretUnreadable, open_sealed
-from webhooks.outbound import services
+from webhooks.outbound.delivery.schedule import delay_after
+from webhooks.outbound.delivery.sender import Claimed, ErrorClass, Outcome
+from webhooks.outbound.endpoints import services
 from webhooks.outbound.event_types import TEST_EVENT
-from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState
-from webhooks.outbound.schedule import delay_after
-from webhooks.outbound.sender import Claimed, ErrorClass, Outcome
+from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, SigningKey
+from webhooks.outbound.signing import in_use
 
 logger = structlog.get_logger(__name__)
 
@@ -114,7 +115,8 @@ def claim(limit: int, *, per_endpoint: int) -> list[Claimed]:
 
 def _open(tenant_id: int, sealed_secrets: str, sealed_headers: str) -> _Opened:
     try:
-        secrets = tuple(open_sealed(tenant_id, sealed_secrets))
+        keys: list[SigningKey] = open_sealed(tenant_id, sealed_secrets)
+        secrets = tuple(key["secret"] for key in in_use(keys, clock.now()))
         headers = tuple(open_sealed(tenant_id, sealed_headers).items()) if sealed_headers else ()
     except SecretUnreadable:
         return (), (), "the endpoint's signing secret or headers can't be opened: is its encryption key missing?"

@@ -14,7 +14,7 @@ import aiohttp
 
 from integrations.contracts import clock
 from integrations.http.guard import BlockedAddress, blocked_cause, check_url, guarded_connector
-from webhooks.outbound.schedule import parse_retry_after
+from webhooks.outbound.delivery.schedule import parse_retry_after
 from webhooks.outbound.signing import signed_headers
 
 if TYPE_CHECKING:

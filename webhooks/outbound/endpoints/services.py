@@ -1,0 +1,229 @@
+"""What people, and the hub itself, do to endpoints. Called inside the tenant's scope unless said otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+
+from integrations.contracts import clock
+from integrations.contracts.errors import Conflict, InvalidRequest
+from integrations.contracts.ids import new_id
+from integrations.models import Tenant
+from webhooks.outbound import signing
+from webhooks.outbound.delivery import notices
+from webhooks.outbound.delivery.schedule import MAX_AGE
+from webhooks.outbound.event_types import TEST_EVENT
+from webhooks.outbound.models import Breaker, DeadReason, Delivery, DeliveryState, Endpoint, EndpointHealth, SigningKey
+from webhooks.outbound.publishing.publish import nudge, publish
+
+PLAIN_FIELDS = (
+    "name",
+    "url",
+    "events",
+    "channels",
+    "filter",
+    "payload_format",
+    "ordering",
+    "batch_size",
+    "batch_wait",
+    "max_in_flight",
+    "rate_per_second",
+    "retry_delays",
+)
+"""What `update_endpoint` sets as given; `headers` and `is_active` take more than that."""
+
+RESTED = {
+    "failures": 0,
+    "failing_since": None,
+    "warned": 0,
+    "breaker": Breaker.CLOSED,
+    "breaker_until": None,
+    "openings": 0,
+    "paused_until": None,
+}
+"""A health without a past: what an endpoint that was switched on again begins with."""
+
+
+def create_endpoint(
+    *,
+    tenant: Tenant,
+    url: str,
+    events: list[str],
+    headers: Mapping[str, str] | None = None,
+    is_active: bool = True,
+    secret: str = "",
+    scheme: str = signing.SYMMETRIC,
+    **fields: Any,
+) -> tuple[Endpoint, str]:
+    """Return the endpoint and its signing secret, which is shown now and never again. The values are validated already.
+
+    `secret` is one that the tenant brings along; else a fresh one of `scheme` is made. `fields` are of `PLAIN_FIELDS`.
+    """
+    endpoint = Endpoint(tenant=tenant, url=url, events=list(events), is_active=is_active, **fields)
+    key = signing.new_key(signing.check_secret(secret) if secret else scheme, secret=secret)
+    endpoint.set_signing_keys([key])
+    endpoint.set_headers(dict(headers or {}))
+    with transaction.atomic():
+        endpoint.save(force_insert=True)
+        EndpointHealth(tenant=tenant, endpoint=endpoint).save(force_insert=True)
+    return endpoint, key["secret"]
+
+
+def update_endpoint(*, endpoint_id: str, changes: Mapping[str, Any], held: str = "send") -> Endpoint:
+    """Apply validated changes (`PLAIN_FIELDS`, `headers`, `is_active`).
+
+    Switching off holds what is owed; switching on gives the endpoint a fresh start and sends what was held meanwhile, or,
+    with `held="discard"`, drops it (it can be replayed). Raises `Endpoint.DoesNotExist` for one that is not there or deleted.
+    """
+    with transaction.atomic():
+        endpoint = locked(endpoint_id)
+        for name in PLAIN_FIELDS:
+            if name in changes:
+                setattr(endpoint, name, changes[name])
+        if "headers" in changes:
+            endpoint.set_headers(dict(changes["headers"]))
+        if "is_active" in changes and changes["is_active"] != endpoint.is_active:
+            endpoint.is_active, endpoint.disabled_reason = changes["is_active"], ""
+            endpoint.disabled_at = None if endpoint.is_active else clock.now()
+            if endpoint.is_active:
+                _begin_anew(endpoint, held)
+            else:
+                hold(endpoint)
+        endpoint.updated = clock.now()
+        endpoint.save()
+    return endpoint
+
+
+def delete_endpoint(*, endpoint_id: str) -> None:
+    """Take the endpoint out of use for good; what it was still owed is failed, its history stays."""
+    with transaction.atomic():
+        endpoint = locked(endpoint_id)
+        endpoint.is_active, endpoint.deleted_at, endpoint.updated = False, clock.now(), clock.now()
+        endpoint.save()
+        bury(
+            _resting(endpoint, DeliveryState.PENDING, DeliveryState.GATHERING, DeliveryState.HELD),
+            DeadReason.DELETED,
+            "the endpoint was deleted",
+        )
+        notices.forget(endpoint)
+
+
+def disable_endpoint(*, endpoint_id: str, tenant_id: int, reason: str) -> bool:
+    """Switch an endpoint off on the hub's own account, and tell the tenant. Return whether it was on. Needs no scope."""
+    with transaction.atomic():
+        endpoint = Endpoint.unscoped.select_for_update().filter(pk=endpoint_id, tenant_id=tenant_id, is_active=True).first()
+        if endpoint is None:
+            return False
+        now = clock.now()
+        endpoint.is_active, endpoint.disabled_reason, endpoint.disabled_at = False, reason, now
+        Endpoint.unscoped.filter(pk=endpoint.pk).update(is_active=False, disabled_reason=reason, disabled_at=now, updated=now)
+        hold(endpoint)
+        notices.disabled(endpoint, reason)
+        return True
+
+
+def rotate_secret(
+    *, endpoint_id: str, overlap: timedelta, scheme: str = signing.SYMMETRIC, secret: str = ""
+) -> tuple[Endpoint, SigningKey]:
+    """Make a new signing key and return it; the old ones go on signing beside it for `overlap`. Raises `InvalidRequest`
+    where the endpoint has as many keys in use as it may have, or `secret` is one of them."""
+    now = clock.now()
+    with transaction.atomic():
+        endpoint = locked(endpoint_id)
+        key = signing.new_key(signing.check_secret(secret) if secret else scheme, secret=secret)
+        current = signing.in_use(endpoint.signing_keys(), now)
+        if secret and any(each["secret"] == secret for each in current):
+            raise InvalidRequest("The endpoint signs with this secret already.", attr="secret")
+        if len(current) >= signing.MAX_KEYS and overlap > timedelta(0):
+            raise InvalidRequest(f"At most {signing.MAX_KEYS} keys may be in use at once.", attr="overlap_seconds")
+        endpoint.set_signing_keys(signing.rotated(current, key, overlap=overlap, now=now))
+        endpoint.updated = now
+        endpoint.save(update_fields=["sealed_secrets", "updated"])
+    return endpoint, key
+
+
+def locked(endpoint_id: str) -> Endpoint:
+    """Return the endpoint with its row locked; raise `Endpoint.DoesNotExist` for one that is not there or deleted."""
+    found: Endpoint = Endpoint.objects.select_for_update().get(pk=endpoint_id, deleted_at__isnull=True)
+    return found
+
+
+def require_on(endpoint: Endpoint) -> None:
+    """Raise `Conflict` while the endpoint is off."""
+    if not endpoint.is_active:
+        raise Conflict("The endpoint is switched off: switch it on first.")
+
+
+def send_test(*, endpoint: Endpoint) -> Delivery:
+    """Send a `webhook.test` event to this endpoint alone, whatever it subscribes to, the way all events go. Tried once.
+
+    Raises `Conflict` while the endpoint is off.
+    """
+    content = {"endpoint": endpoint.pk, "message": "This is a test event. Nothing has happened."}
+    return dispatch(endpoint=endpoint, type=TEST_EVENT, object=content, attempts_allowed=1)
+
+
+def dispatch(*, endpoint: Endpoint, type: str, object: Mapping[str, Any], attempts_allowed: int | None = None) -> Delivery:
+    """Send an event to this endpoint alone, whatever it subscribes to, and return its delivery. It never waits for a batch.
+
+    Raises `Conflict` while the endpoint is off.
+    """
+    require_on(endpoint)
+    with transaction.atomic():
+        event = publish(
+            tenant_id=endpoint.tenant_id,
+            type=type,
+            object=object,
+            object_type="webhook",
+            object_id=endpoint.pk,
+            key=new_id("test"),
+            only=[endpoint],
+        )
+        mine = Delivery.unscoped.filter(event=event, endpoint=endpoint)
+        mine.update(state=DeliveryState.PENDING, order_key="")
+        if attempts_allowed is not None:
+            mine.update(attempts_allowed=attempts_allowed)
+        found: Delivery = mine.select_related("event").get()
+        return found
+
+
+# --- What is owed, when an endpoint comes and goes ------------------------------------------------------------------------
+
+
+def hold(endpoint: Endpoint) -> None:
+    """Keep what the endpoint is owed until it is on again."""
+    _resting(endpoint, DeliveryState.PENDING, DeliveryState.GATHERING).update(state=DeliveryState.HELD)
+
+
+def bury(deliveries: QuerySet[Delivery], reason: DeadReason, error: str) -> None:
+    """Fail these deliveries for good, and those that go out with them."""
+    now = clock.now()
+    dead = {"state": DeliveryState.FAILED, "finished_at": now, "dead_reason": reason, "last_error": error}
+    ids = list(deliveries.values_list("pk", flat=True))
+    Delivery.unscoped.filter(pk__in=ids).update(**dead)
+    Delivery.unscoped.filter(carrier_id__in=ids, state=DeliveryState.BATCHED).update(**dead)
+
+
+def _begin_anew(endpoint: Endpoint, held: str) -> None:
+    EndpointHealth.unscoped.filter(endpoint=endpoint).update(**RESTED)
+    waiting = _resting(endpoint, DeliveryState.HELD)
+    if held == "discard":
+        bury(waiting, DeadReason.DISCARDED, "discarded when the endpoint was switched on again")
+    else:
+        now = clock.now()
+        waiting.update(state=DeliveryState.PENDING, due_at=now, expires_at=now + MAX_AGE)
+    notices.enabled(endpoint)
+    nudge()
+
+
+def _resting(endpoint: Endpoint, *states: DeliveryState) -> QuerySet[Delivery]:
+    """Return the endpoint's deliveries in these states, less what is in flight: that is its worker's to settle."""
+    resting = Q(lease_until__isnull=True) | Q(lease_until__lte=clock.now())
+    ids = Delivery.unscoped.filter(resting, endpoint=endpoint, state__in=states)
+    locked_ids = list(ids.order_by("id").select_for_update().values_list("pk", flat=True))
+    found: QuerySet[Delivery] = Delivery.unscoped.filter(pk__in=locked_ids)
+    return found

@@ -1,0 +1,1 @@
+"""Facts become events: validated, stored once, owed to whoever subscribes."""

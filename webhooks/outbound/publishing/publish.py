@@ -1,0 +1,156 @@
+"""Publishing: an event and what is owed for it, in the transaction of the change that caused it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.db import connection, transaction
+
+from integrations.contracts import clock
+from integrations.contracts.ids import new_id
+from integrations.events import DomainEvent
+from integrations.models.base import ForeignWrite, scoped_tenant_ids
+from webhooks.outbound.delivery.schedule import MAX_AGE, attempts_of
+from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event, Ordering, subscribes
+from webhooks.outbound.publishing import formats
+from webhooks.outbound.publishing.filters import matches
+
+CHANNEL = "hub_deliveries"
+SPREAD_AT_ONCE = 50
+"""Deliveries made in the publisher's own transaction at most. Where more endpoints want an event a worker makes them right
+after the commit: the caller's locks are not held for a thousand inserts."""
+
+OPERATIONAL = "webhook."
+"""Types that begin so tell of the webhooks themselves; an endpoint is never told of its own troubles."""
+
+
+def publish(
+    *,
+    tenant_id: int,
+    type: str,
+    object: Mapping[str, Any],
+    object_type: str = "",
+    object_id: str = "",
+    key: str,
+    channels: Sequence[str] = (),
+    type_version: int = 1,
+    only: Sequence[Endpoint] | None = None,
+) -> Event:
+    """Store the event, and what is owed to each endpoint that wants it, in the caller's transaction.
+
+    A second call with the same tenant, type and key returns the first event and adds nothing. Workers are woken when the
+    transaction commits; a rollback leaves no trace. `object` must be what JSON can hold. Endpoints that are switched off are
+    owed it too, held until they are on again. `only` names the endpoints that get it, whatever they subscribe to.
+    """
+    _refuse_foreign_scope(tenant_id)
+    event_id, created = new_id("evt"), clock.now()
+    event = Event(
+        id=event_id,
+        tenant_id=tenant_id,
+        type=type,
+        type_version=type_version,
+        key=key,
+        channels=list(channels),
+        payload=formats.standard(event_id, type, created, object),
+        object_type=object_type,
+        object_id=object_id,
+        created=created,
+    )
+    with transaction.atomic():
+        # ON CONFLICT DO NOTHING waits for a twin that is not committed yet, and tells nothing: so look which one stands.
+        Event.unscoped.bulk_create([event], ignore_conflicts=True)
+        stored: Event = Event.unscoped.get(tenant_id=tenant_id, type=type, key=key)
+        if stored.pk == event.pk:
+            body = {"id": event_id, "type": type, "created": formats.iso(created), "data": {"object": dict(object)}}
+            wanting = list(only) if only is not None else wanted_by(event, body)
+            if len(wanting) <= SPREAD_AT_ONCE:
+                owe(event, wanting)
+                Event.unscoped.filter(pk=event.pk).update(spread_at=created)
+                stored.spread_at = created
+            else:
+                nudge()
+    return stored
+
+
+def on_domain_event(event: DomainEvent) -> None:
+    """Publish a fact of a feature; its `private` part stays inside."""
+    publish(
+        tenant_id=event.tenant_id,
+        type=event.type,
+        object=event.object,
+        object_type=event.object_type,
+        object_id=event.object_id,
+        key=event.key,
+        channels=event.channels,
+    )
+
+
+def wanted_by(event: Event, body: Mapping[str, Any]) -> list[Endpoint]:
+    """Return the endpoints that want this event, by type, channel and filter; those that are switched off included."""
+    endpoints = Endpoint.unscoped.filter(tenant_id=event.tenant_id, deleted_at__isnull=True).order_by("id")
+    return [each for each in endpoints if wants(each, event, body)]
+
+
+def wants(endpoint: Endpoint, event: Event, body: Mapping[str, Any]) -> bool:
+    """Tell whether an endpoint subscribes to the event's type, shares a channel with it and lets its content through."""
+    if not subscribes(endpoint.events, event.type):
+        return False
+    if event.type.startswith(OPERATIONAL) and event.object_id == endpoint.pk:
+        return False
+    if endpoint.channels and not set(endpoint.channels) & set(event.channels):
+        return False
+    return matches(endpoint.filter, body)
+
+
+def owe(event: Event, endpoints: Iterable[Endpoint], **fields: Any) -> list[Delivery]:
+    """Make the deliveries of an event. One that there is already (the same event and endpoint) is left as it is."""
+    now = clock.now()
+    deliveries = [
+        Delivery(
+            **{
+                "tenant_id": event.tenant_id,
+                "event": event,
+                "endpoint": endpoint,
+                "state": _first_state(endpoint),
+                "order_key": order_key(endpoint, event),
+                "attempts_allowed": attempts_of(endpoint.retry_delays),
+                "due_at": now,
+                "expires_at": now + MAX_AGE,
+                "created": now,
+                **fields,
+            }
+        )
+        for endpoint in endpoints
+    ]
+    if deliveries:
+        Delivery.unscoped.bulk_create(deliveries, ignore_conflicts=True)
+        nudge()
+    return deliveries
+
+
+def _first_state(endpoint: Endpoint) -> DeliveryState:
+    if not endpoint.is_active:
+        return DeliveryState.HELD
+    return DeliveryState.GATHERING if endpoint.batch_size > 1 else DeliveryState.PENDING
+
+
+def order_key(endpoint: Endpoint, event: Event) -> str:
+    """Return what a delivery shares with those that it must not overtake; empty where it may overtake all."""
+    if endpoint.ordering == Ordering.NONE:
+        return ""
+    if endpoint.ordering == Ordering.ALL or endpoint.batch_size > 1 or not event.object_id:
+        return "*"
+    return f"{event.object_type}:{event.object_id}"
+
+
+def nudge() -> None:
+    """Wake the delivery engines once the current transaction commits."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {CHANNEL}")
+
+
+def _refuse_foreign_scope(tenant_id: int) -> None:
+    scoped = scoped_tenant_ids()
+    if scoped and tenant_id not in scoped:
+        raise ForeignWrite(f"event of tenant {tenant_id} published in the scope of {sorted(scoped)}")

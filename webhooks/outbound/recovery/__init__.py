@@ -1,0 +1,1 @@
+"""After a failure: sending again, by hand or in bulk, and what is dead."""

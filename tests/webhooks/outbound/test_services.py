@@ -22,6 +22,7 @@ from webhooks.outbound.delivery import claims
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.event_types import CATALOGUE, is_pattern
 from webhooks.outbound.models import MAX_ATTEMPTS, Delivery, DeliveryState, Endpoint, Event
+from webhooks.outbound.publishing.publish import on_domain_event
 from webhooks.outbound.recovery.resending import retry_delivery
 from webhooks.outbound.selectors import timeline_entries
 

@@ -9,8 +9,12 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from integrations.http.masking import MASK, Mask
+from integrations.tenancy.key_shape import KEY_IN_TEXT
 
 PAYER_PAGE = re.compile(rf"/pay/(?:[\w-]+|{MASK})(?P<part>/[a-z]+)?/?(?:[?#][^\s\"'<>]*)?")
+# The token has a shape of its own, so that it is found wherever it stands: in a page's path, or quoted in another address.
+PORTAL_LINK = re.compile(r"(?P<before>/portal/l/|(?:%(?:25)*2[Ff])portal(?:%(?:25)*2[Ff])l(?:%(?:25)*2[Ff]))[^/?#%&\s\"'<>]+")
+PORTAL_TOKEN = re.compile(r"plt_[A-Za-z0-9_-]{16,}")
 UNSUBSCRIBE_PAGE = re.compile(r"/u/\d+(?::|%3[Aa])[\w-]+/?(?:[?#][^\s\"'<>]*)?")
 # The `?` of an address that stands, quoted once or more often, in another one's query (`next=...`).
 INNER_QUERY = re.compile(r"\?|%(?:25)*3[Ff]")
@@ -30,15 +34,16 @@ PERSONAL = frozenset(
 def shown(address: str) -> str:
     """Return a path (with its query, or a whole URL) fit for a log.
 
-    Of a payer's page neither the token, which opens it, nor the query, in which gateways send a client secret; no token of an
-    unsubscribe page; elsewhere the values of secret parameters are masked, and of those that tell of people (`PERSONAL`, with
-    any lookup behind: `address__contains`); names of parameters stay.
+    Nowhere an API key of ours; of a payer's page neither the token, which opens it, nor the query, in which gateways send a
+    client secret; no token of an unsubscribe page; elsewhere the values of secret parameters are masked, and of those that tell
+    of people (`PERSONAL`, with any lookup behind: `address__contains`); names of parameters stay.
     """
     return _without_payers(PARAMETER.sub(_without_people, Mask().url(address)))
 
 
 def mask_payer_pages(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """structlog processor: the same in every text of a log line, Django's own on refused requests among them."""
+    """structlog processor: the same (keys, payers' and unsubscribe pages) in every text of a log line, Django's own on refused
+    requests among them."""
     for key, value in list(event.items()):
         if isinstance(value, str):
             event[key] = _without_payers(value)
@@ -56,5 +61,7 @@ def _without_people(found: re.Match[str]) -> str:
 
 
 def _without_payers(text: str) -> str:
+    text = KEY_IN_TEXT.sub(MASK, text)
+    text = PORTAL_TOKEN.sub(MASK, PORTAL_LINK.sub(lambda found: f"{found['before']}{MASK}", text))
     text = UNSUBSCRIBE_PAGE.sub(f"/u/{MASK}", text)
     return PAYER_PAGE.sub(lambda found: f"/pay/{MASK}{found['part'] or ''}", text)

@@ -1,4 +1,4 @@
-"""Tenants, users, memberships and API keys."""
+"""Tenants, users and memberships."""
 
 from __future__ import annotations
 
@@ -8,20 +8,43 @@ from django import forms
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
-from integrations.adminbase.base import Button, OperatorAdmin, TenantOwnedForm, TenantScopedAdmin
+from integrations.adminbase.base import OperatorAdmin, TenantOwnedForm, TenantScopedAdmin
 from integrations.adminbase.render import badge, when
-from integrations.contracts import clock
 from integrations.contracts.capabilities import Capability
-from integrations.models import ApiKey, Membership, Role, Tenant, User
-from integrations.tenancy.authentication import create_api_key
+from integrations.models import Membership, Role, Tenant, User
+from integrations.tenancy import audit
 from integrations.tenancy.channels import channels_of
+
+_MEMBER = ("role", "channels", "is_active")
+_TENANT = ("name", "country", "time_zone", "currency", "is_active")
+
+
+def _record_member(member: Membership, what: str, before: dict[str, Any]) -> None:
+    """Write a change of who may what in a tenant into its audit."""
+    after = {} if what == "removed" else {name: getattr(member, name) for name in _MEMBER}
+    changes = audit.differences(before, after) if after else {name: [value, None] for name, value in before.items()}
+    if changes:
+        audit.record(
+            tenant_id=member.tenant_id,
+            action=f"member.{what}",
+            object_type="member",
+            object_id=str(member.pk),
+            object_name=member.user.get_username(),
+            changes=changes,
+        )
+
+
+def _stored(model: type[Any], pk: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    """Return these fields as they stand in the database; none of a row that is not there yet."""
+    found: dict[str, Any] | None = model._base_manager.filter(pk=pk).values(*names).first() if pk else None
+    return found or {}
+
 
 # What a person may do follows from memberships; groups would suggest otherwise.
 if admin.site.is_registered(Group):
@@ -43,6 +66,23 @@ class TenantAdmin(OperatorAdmin):
 
     def get_prepopulated_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return {} if obj else {"slug": ("name",)}
+
+    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
+        before = _stored(Tenant, obj.pk, _TENANT)
+        super().save_model(request, obj, form, change)
+        changes = audit.differences(before, {name: getattr(obj, name) for name in _TENANT})
+        what = "updated" if change else "created"
+        if change and "is_active" in changes:
+            what = "switched_on" if obj.is_active else "switched_off"
+        if changes:
+            audit.record(
+                tenant_id=obj.pk,
+                action=f"tenant.{what}",
+                object_type="tenant",
+                object_id=str(obj.pk),
+                object_name=obj.name,
+                changes=changes,
+            )
 
 
 SEND_CHANNELS = [
@@ -102,6 +142,25 @@ class UserAdmin(DjangoUserAdmin, OperatorAdmin):  # type: ignore[type-arg, misc]
     )
     add_fieldsets = ((None, {"fields": ("username", "email", "usable_password", "password1", "password2")}),)
 
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        if formset.model is not Membership:
+            super().save_formset(request, form, formset, change)
+            return
+        before = {
+            each.instance.pk: _stored(Membership, each.instance.pk, _MEMBER)
+            for each in formset.initial_forms
+            if each.instance.pk
+        }
+        gone = [(each, each.pk) for each in (form.instance for form in formset.deleted_forms) if each.pk]
+        super().save_formset(request, form, formset, change)
+        for member in formset.new_objects:
+            _record_member(member, "added", {})
+        for member, _fields in formset.changed_objects:
+            _record_member(member, "updated", before.get(member.pk, {}))
+        for member, pk in gone:
+            member.pk = pk
+            _record_member(member, "removed", before.get(pk, {}))
+
 
 @admin.register(Membership)
 class MembershipAdmin(TenantScopedAdmin):
@@ -130,73 +189,7 @@ class MembershipAdmin(TenantScopedAdmin):
     def may_act(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().may_act(request, obj) and (obj is None or obj.user_id != request.user.pk)
 
-
-KEY_TIMES = (when("created", "Created"), when("expires_at", "Expires"), when("last_used_at", "Last used"))
-
-
-class ApiKeyForm(TenantOwnedForm):
-    """What a key may do; the key itself is made when it is saved."""
-
-    scopes = forms.CharField(
-        required=False,
-        help_text="Separated by commas, for example payments:write, messages:read. Empty: all that the role may.",
-    )
-
-    def clean_scopes(self) -> list[str]:
-        return [scope.strip() for scope in self.cleaned_data["scopes"].split(",") if scope.strip()]
-
-
-@admin.register(ApiKey)
-class ApiKeyAdmin(TenantScopedAdmin):
-    """Keys are made and revoked, never changed and never shown again."""
-
-    can_add = True
-    form = ApiKeyForm
-    list_display = ("name", "shown_prefix", "role", "state", *KEY_TIMES)
-    list_filter = ("role",)
-    search_fields = ("name", "prefix")
-    buttons = (Button("revoke", "Revoke", "block", "danger", "Revoke this key? Systems that use it are locked out at once."),)
-
-    readonly_fields = ("shown_prefix", "state", "created", "last_used_at", "revoked_at")
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        if obj is None:
-            return ("tenant", "name", "role", "scopes", "expires_at")
-        return ("name", "shown_prefix", "role", "scopes", "state", "created", "expires_at", "last_used_at", "revoked_at")
-
-    @display(description="Key", ordering="prefix")
-    def shown_prefix(self, obj: ApiKey) -> str:
-        return f"{obj.prefix}…"
-
-    @display(description="State")
-    def state(self, obj: ApiKey) -> str:
-        if obj.revoked_at:
-            return badge("revoked")
-        return badge("expired") if obj.expires_at and obj.expires_at <= clock.now() else badge("active")
-
-    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
-        if not self.may_act(request, obj):
-            raise PermissionDenied
-        made, key = create_api_key(
-            tenant=obj.tenant, name=obj.name, role=obj.role, scopes=obj.scopes, expires_at=obj.expires_at
-        )
-        obj.pk = made.pk
-        request._hub_key = key  # type: ignore[attr-defined]
-
-    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
-        return self.shown_once(
-            request,
-            obj,
-            title="The new API key",
-            label=obj.name,
-            value=request._hub_key,  # type: ignore[attr-defined]
-            hint="Copy the key now: only its fingerprint is stored, it can't be shown again.",
-        )
-
-    def offers(self, request: HttpRequest, obj: ApiKey, button: Button) -> bool:
-        return obj.revoked_at is None
-
-    def press_revoke(self, request: HttpRequest, obj: ApiKey) -> str:
-        obj.revoked_at = clock.now()
-        obj.save(update_fields=["revoked_at"])
-        return f"The key {obj.name} is revoked."
+    def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
+        before = _stored(Membership, obj.pk, _MEMBER)
+        super().save_model(request, obj, form, change)
+        _record_member(obj, "updated" if change else "added", before)

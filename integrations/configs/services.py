@@ -21,6 +21,7 @@ from integrations.models import CallLog, Config, ConfigStatus, ExternalReference
 from integrations.models import Provider as ProviderRow
 from integrations.registry import UnknownProvider, get_provider
 from integrations.secrets import SecretUnreadable
+from integrations.tenancy import audit
 
 __all__ = [
     "CallbackUrl",
@@ -71,6 +72,8 @@ def create_config(
         config.save(force_insert=True)
         routing.write(config, declared)
         _settle_primaries(tenant.pk, declared.categories)
+        after = {**_facts(config), **dict.fromkeys((*plain, *secrets), True)}
+        _record(config, "created", audit.differences({}, after, secret=frozenset((*plain, *secrets))))
     return config
 
 
@@ -95,6 +98,7 @@ def update_config(
         active = stored.is_active if is_active is None else is_active
         declared = _declared(stored.provider_id, enabled=active)
         before = (stored.environment, stored.values, _secrets(stored))
+        facts = _facts(stored)
         if environment is not None:
             schemas.check_environment(declared, environment)
             stored.environment = environment
@@ -118,6 +122,11 @@ def update_config(
         stored.save()
         routing.write(stored, declared)
         _settle_primaries(stored.tenant_id, declared.categories)
+        shown = audit.differences(facts, _facts(stored))
+        values_changed, secrets_changed = _changed(before[1], plain), _changed(before[2], secrets)
+        shown |= {name: [audit.MASKED, audit.MASKED] for name in sorted(values_changed | secrets_changed)}
+        if shown:
+            _record(stored, "credentials_changed" if secrets_changed else "updated", shown)
     return stored
 
 
@@ -129,7 +138,7 @@ def delete_config(*, config: Config) -> bool:
     with transaction.atomic():
         _lock(config.tenant_id)
         stored = Config.unscoped.select_for_update().get(pk=config.pk, tenant_id=config.tenant_id)
-        categories = _categories(stored)
+        categories, was_active = _categories(stored), stored.is_active
         gone = not _in_use(stored)
         if gone:
             try:
@@ -140,6 +149,7 @@ def delete_config(*, config: Config) -> bool:
         if not gone:
             stored.is_active = False
             stored.save(update_fields=["is_active", "updated"])
+        _record(config, "deleted" if gone else "switched_off", {"is_active": [True, False]} if was_active else {})
         _settle_primaries(config.tenant_id, categories)
     return gone
 
@@ -161,6 +171,7 @@ def set_primary(*, config: Config, category: str | None = None) -> list[str]:
             PrimaryConfig.unscoped.update_or_create(
                 tenant_id=config.tenant_id, category=each, defaults={"config_id": config.pk}
             )
+        _record(config, "made_primary", {"categories": [None, chosen]})
     return chosen
 
 
@@ -175,6 +186,26 @@ def _secrets(config: Config) -> dict[str, Any]:
         return config.secrets()
     except SecretUnreadable:
         return {}
+
+
+def _facts(config: Config) -> dict[str, Any]:
+    return {"label": config.label, "environment": config.environment, "is_active": config.is_active}
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    return {name for name in {*before, *after} if before.get(name) != after.get(name)}
+
+
+def _record(config: Config, what: str, changes: Mapping[str, Any]) -> None:
+    """Write a change into the audit: of the fields of the account only which they were."""
+    audit.record(
+        tenant_id=config.tenant_id,
+        action=f"config.{what}",
+        object_type="config",
+        object_id=str(config.pk),
+        object_name=f"{config.provider_id} {config.label}".strip(),
+        changes=changes,
+    )
 
 
 def _declared(slug: str, *, enabled: bool) -> Provider:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from django.db.models import Q
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import APIException, AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from integrations.contracts import clock
 from integrations.models import ApiKey, Membership, Role, Tenant, User
 from integrations.tenancy.channels import channels_of
+from integrations.tenancy.keys import create_api_key, find_key, grant_of, hash_key, state_of
+from integrations.tenancy.network import address_of, is_listed
+from integrations.tenancy.scopes import Grant
+
+__all__ = ["ApiKeyAuthentication", "Principal", "TenantSessionAuthentication", "create_api_key", "hash_key", "principal_of"]
 
 SEEN_EVERY = timedelta(minutes=1)
 
@@ -24,7 +27,7 @@ SEEN_EVERY = timedelta(minutes=1)
 class Principal:
     """Who makes the request: a key of a tenant's system, or a person in one of her tenants. `tenant` None: an operator
     (superuser) who picked none. `scopes` empty: all that the role may. `channels`: those on which a person on the staff may
-    send."""
+    send. `key`: the row of the key; `rate`: its own limit of requests a minute."""
 
     tenant: Tenant | None
     role: str
@@ -33,6 +36,8 @@ class Principal:
     key_id: str = ""
     scopes: frozenset[str] = frozenset()
     channels: frozenset[str] = frozenset()
+    rate: int | None = None
+    key: ApiKey | None = None
 
     is_authenticated = True
     is_active = True
@@ -42,52 +47,63 @@ class Principal:
     def pk(self) -> str:
         return self.key_id or str(self.user.pk if self.user else "")
 
+    @property
+    def grant(self) -> Grant:
+        """The most that this one may hand on to others."""
+        return grant_of(self.key) if self.key is not None else Grant(self.role, self.scopes)
 
-def hash_key(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
 
+class TwoCredentials(APIException):
+    """`Authorization` and `X-API-Key` name different keys: which one is meant, nobody can tell."""
 
-def create_api_key(
-    *, tenant: Tenant, name: str, role: str = Role.ADMIN, scopes: list[str] | None = None, expires_at: datetime | None = None
-) -> tuple[ApiKey, str]:
-    """Return the stored row and the key itself, which is shown now and never again."""
-    key = ApiKey.PREFIX + secrets.token_hex(20)
-    row = ApiKey(
-        tenant=tenant,
-        name=name,
-        prefix=key[:12],
-        key_hash=hash_key(key),
-        role=role,
-        scopes=scopes or [],
-        expires_at=expires_at,
-    )
-    row.save(force_insert=True)
-    return row, key
+    status_code = 400
+    default_code = "two_credentials"
+    default_detail = "Authorization and X-API-Key hold different keys: send one of them."
 
 
 class ApiKeyAuthentication(BaseAuthentication):
-    """`Authorization: Bearer <key>` or `X-API-Key: <key>`. Keys in the URL are not read."""
+    """`Authorization: Bearer <key>` or `X-API-Key: <key>`; both only where they are the same. A key in an address is refused
+    before it comes to this."""
 
     def authenticate(self, request: Request) -> tuple[Principal, ApiKey] | None:
-        key = request.headers.get("X-API-Key", "")
-        scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
-        if not key and scheme.lower() == "bearer":
-            key = credential.strip()
-        if not key:
+        value = _value(request)
+        if not value:
             return None
-        row = ApiKey.unscoped.select_related("tenant").filter(key_hash=hash_key(key)).first()
-        now = clock.now()
-        if row is None or row.revoked_at or (row.expires_at and row.expires_at <= now) or not row.tenant.is_active:
+        row = find_key(value)
+        if row is None or not row.tenant.is_active:
             raise AuthenticationFailed("The API key is not valid.")
+        # Counted as use of the key, whatever comes of it.
+        request._request.api_key = row  # type: ignore[attr-defined]
+        if state_of(row) != "active":
+            raise AuthenticationFailed("The API key is not valid.")
+        ip = address_of(request._request)
+        if row.allowed_ips and not is_listed(ip, row.allowed_ips):
+            raise PermissionDenied("This API key can't be used from this address.", code="ip_not_allowed")
+        now = clock.now()
         stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - SEEN_EVERY)
-        ApiKey.unscoped.filter(stale, pk=row.pk).update(last_used_at=now)
+        ApiKey.unscoped.filter(stale, pk=row.pk).update(last_used_at=now, last_used_ip=ip or None)
         principal = Principal(
-            tenant=row.tenant, role=row.role, name=f"key {row.name}", key_id=row.pk, scopes=frozenset(row.scopes)
+            tenant=row.tenant,
+            role=row.role,
+            name=f"key {row.name}",
+            key_id=row.pk,
+            scopes=frozenset(row.scopes),
+            rate=row.rate_per_minute,
+            key=row,
         )
         return principal, row
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+def _value(request: Request) -> str:
+    key = request.headers.get("X-API-Key", "").strip()
+    scheme, _, credential = request.headers.get("Authorization", "").partition(" ")
+    bearer = credential.strip() if scheme.lower() == "bearer" else ""
+    if key and bearer and key != bearer:
+        raise TwoCredentials
+    return key or bearer
 
 
 class TenantSessionAuthentication(SessionAuthentication):

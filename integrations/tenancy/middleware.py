@@ -1,4 +1,5 @@
-"""Scope of browser pages: a person sees the rows of her tenants, an operator those of all."""
+"""Scope of browser pages: a person sees the rows of her tenants, an operator those of all. What she changes there is hers in
+the audit."""
 
 from __future__ import annotations
 
@@ -8,6 +9,8 @@ from django.http import HttpRequest, HttpResponse
 from django_scopes import scope, scopes_disabled
 
 from integrations.models import Membership
+from integrations.tenancy.audit import Actor, acting
+from integrations.tenancy.network import address_of
 
 
 class SessionScopeMiddleware:
@@ -20,6 +23,10 @@ class SessionScopeMiddleware:
         own_scope = request.path.startswith(("/api/", "/hooks/", "/webhooks/", "/healthz/", "/metrics"))
         if own_scope or not request.user.is_authenticated:
             return self._get_response(request)
+        with acting(Actor(request.user.get_username(), address_of(request))):
+            return self._scoped(request)
+
+    def _scoped(self, request: HttpRequest) -> HttpResponse:
         if request.user.is_superuser:
             with scopes_disabled():
                 return self._rendered(request)

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from integrations.models import Role
 from integrations.tenancy.authentication import Principal
 from integrations.tenancy.channels import role_may_send
+from integrations.tenancy.scopes import READ, WRITE, permits
 
 
 class _TenantRole(BasePermission):
@@ -29,9 +30,9 @@ class _TenantRole(BasePermission):
             self.message = "Your role does not allow this."
             return False
         resource = getattr(view, "key_scope", "")
-        needed = f"{resource}:{'read' if reading else 'write'}"
-        if principal.scopes and not principal.scopes & {resource, needed, "*"}:
-            self.message = f"The key lacks the scope {needed}."
+        action = READ if reading else WRITE
+        if not permits(principal.scopes, resource, action):
+            self.message = f"The key lacks the scope {resource}:{action}."
             return False
         return True
 

@@ -13,7 +13,8 @@ from integrations.tenancy.authentication import Principal
 
 
 class KeyThrottle(BaseThrottle):
-    """`API_RATE_PER_MINUTE` requests a minute for each key or person; anonymous callers are not counted here."""
+    """A key's own `rate_per_minute`, `API_RATE_PER_MINUTE` for other keys and for each person; anonymous callers are not
+    counted here."""
 
     _wait: float | None = None
 
@@ -21,7 +22,7 @@ class KeyThrottle(BaseThrottle):
         principal = request.user
         if not isinstance(principal, Principal):
             return True
-        limit = int(settings.API_RATE_PER_MINUTE)
+        limit = principal.rate or int(settings.API_RATE_PER_MINUTE)
         left, self._wait = RateBucket.take(f"api|{principal.pk}", rate=limit / 60, burst=limit)
         request._request.rate_limit = (limit, int(left), self._wait)  # type: ignore[attr-defined]
         return self._wait is None

@@ -14,13 +14,17 @@ from rest_framework import generics
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from integrations.models import Tenant
+from integrations.models import ApiKey, Tenant
+from integrations.tenancy.audit import Actor, acting
 from integrations.tenancy.authentication import Principal
+from integrations.tenancy.network import address_of
 from integrations.tenancy.permissions import IsTenantAdmin, IsTenantStaff
+from integrations.tenancy.usage import count_answer
 
 
 class TenantScopeMixin:
-    """Runs the handler within the scope of the request's tenant; `request.tenant` and `request.principal` are set.
+    """Runs the handler within the scope of the request's tenant; `request.tenant` and `request.principal` are set. What the
+    handler's services write into the audit is this principal's doing; a key's request is counted once it is answered.
 
     `key_scope` is the resource that an API key's scopes must name (`payments` -> `payments:read`, `payments:write`).
     """
@@ -31,7 +35,12 @@ class TenantScopeMixin:
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         with ExitStack() as stack:
             self._scopes = stack
-            response: HttpResponseBase = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+            try:
+                response: HttpResponseBase = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+            except Exception:
+                _count(request, 500)
+                raise
+            _count(request, response.status_code)
             limit, left, wait = getattr(request, "rate_limit", (0, 0, None))
             if limit:
                 response["RateLimit-Limit"] = str(limit)
@@ -46,7 +55,14 @@ class TenantScopeMixin:
             request.tenant = principal.tenant  # type: ignore[attr-defined]
             request.principal = principal  # type: ignore[attr-defined]
             self._scopes.enter_context(scope(tenant=principal.tenant))
+            self._scopes.enter_context(acting(Actor(principal.name, address_of(request._request))))
             structlog.contextvars.bind_contextvars(tenant=principal.tenant.slug, principal=principal.name)
+
+
+def _count(request: HttpRequest, status: int) -> None:
+    key: ApiKey | None = getattr(request, "api_key", None)
+    if key is not None:
+        count_answer(request, key, status)
 
 
 class TenantAPIView(TenantScopeMixin, APIView):

@@ -67,12 +67,12 @@ def test_all_is_sealed_anew_and_opens_without_the_old_key(tenant: Tenant, config
 def test_endpoint_secrets_are_rotated_too(tenant: Tenant, settings: Any) -> None:
     settings.ENCRYPTION_KEYS = OLD
     endpoint = make_endpoint(tenant, headers={"X-Shop": "sealed-too"})
-    before = endpoint.secrets()
+    before = endpoint.signing_keys()
     settings.ENCRYPTION_KEYS = f"{NEW},{OLD}"
     rotate()
     settings.ENCRYPTION_KEYS = NEW
     endpoint.refresh_from_db(from_queryset=type(endpoint).unscoped.all())
-    assert (endpoint.secrets(), endpoint.headers()) == (before, {"X-Shop": "sealed-too"})
+    assert (endpoint.signing_keys(), endpoint.headers()) == (before, {"X-Shop": "sealed-too"})
 
 
 def test_a_dry_run_changes_nothing(config: Config) -> None:

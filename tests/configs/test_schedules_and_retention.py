@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django_q.models import Schedule
 
-from integrations.models import CallLog, Heartbeat, IdempotencyRecord, RateBucket, Tenant
+from integrations.models import ApiKeyUsage, AuditEntry, CallLog, Heartbeat, IdempotencyRecord, RateBucket, Tenant
 from integrations.runtime import retention, schedules
+from integrations.tenancy.authentication import create_api_key
 from tests.factories import MovableClock, make_log
 
 pytestmark = pytest.mark.django_db
@@ -52,9 +53,24 @@ def test_purge_keeps_what_is_young(tenant: Tenant, clock: MovableClock, settings
         Heartbeat.objects.create(name=name, kind="shift:queue", host="one", pid=1, started_at=beaten, beat_at=beaten)
     RateBucket.objects.create(key="old", tokens=0, updated_at=now - timedelta(days=7, seconds=1))
     RateBucket.objects.create(key="young", tokens=0, updated_at=now - timedelta(days=6))
-    assert retention.purge() == {"call_logs": 5, "idempotency_records": 1, "heartbeats": 1, "rate_buckets": 1}
+    key, _value = create_api_key(tenant=tenant, name="sis")
+    for name, days in (("old", 401), ("young", 400)):
+        ApiKeyUsage.unscoped.create(tenant=tenant, key=key, day=(now - timedelta(days=days)).date(), route=name, count=3)
+    for name, days in (("old", 731), ("young", 729)):
+        AuditEntry.unscoped.create(tenant=tenant, actor=name, action="x", created=now - timedelta(days=days))
+    gone = {
+        "call_logs": 5,
+        "api_key_usage": 1,
+        "audit_entries": 1,
+        "idempotency_records": 1,
+        "heartbeats": 1,
+        "rate_buckets": 1,
+    }
+    assert retention.purge() == gone
+    assert ApiKeyUsage.unscoped.get().route == "young"
+    assert AuditEntry.unscoped.get().actor == "young"
     assert RateBucket.objects.get().key == "young"
     assert list(CallLog.unscoped.values_list("pk", flat=True)) == [young]
     assert IdempotencyRecord.unscoped.get().key == "young"
     assert Heartbeat.objects.get().name == "young"
-    assert retention.purge() == {"call_logs": 0, "idempotency_records": 0, "heartbeats": 0, "rate_buckets": 0}
+    assert set(retention.purge().values()) == {0}

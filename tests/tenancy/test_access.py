@@ -65,11 +65,6 @@ def test_without_a_valid_key_there_is_a_challenge_and_nothing_else(tenant: Tenan
     assert "results" not in answer.json()
 
 
-def test_a_key_in_the_url_is_not_read(tenant: Tenant) -> None:
-    _row, key = create_api_key(tenant=tenant, name="sis")
-    assert APIClient().get(f"{PAYMENTS}?api_key={key}&key={key}").status_code == 401
-
-
 def test_revoked_expired_or_of_a_closed_tenant(tenant: Tenant, clock: MovableClock) -> None:
     row, key = create_api_key(tenant=tenant, name="sis", expires_at=clock.moment + timedelta(hours=1))
     client = bearer(key)

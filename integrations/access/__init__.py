@@ -1,0 +1,1 @@
+"""API keys and the audit, as the API and its gate show them."""

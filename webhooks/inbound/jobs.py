@@ -11,7 +11,10 @@ from integrations.models import Alert, QueueItem
 from integrations.registry import webhook_adapters
 from integrations.runtime.alerts import raise_alert
 from integrations.runtime.jobs import LocalJob
-from webhooks.inbound.models import Receipt, ReceiptStatus
+from webhooks.inbound.generic import receiving
+from webhooks.inbound.locate import GENERIC
+from webhooks.inbound.models import InboundEndpoint, Receipt, ReceiptStatus
+from webhooks.inbound.refusals import Refused
 from webhooks.inbound.services import origin_of
 
 
@@ -26,6 +29,9 @@ class ProcessReceiptJob(LocalJob):
 
     def run(self, item: QueueItem) -> None:
         receipt = Receipt.unscoped.select_for_update().get(pk=item.payload["receipt"])
+        if receipt.provider == GENERIC:
+            self._report(receipt)
+            return
         adapter = webhook_adapters()[receipt.provider]
         try:
             events = adapter.parse(stored_request(receipt), origin_of(receipt))
@@ -40,6 +46,23 @@ class ProcessReceiptJob(LocalJob):
             self._end(receipt, ReceiptStatus.PROCESSED, detail)
         else:
             self._end(receipt, ReceiptStatus.PROCESSED, "" if events else "nothing in it concerns us")
+
+    def _report(self, receipt: Receipt) -> None:
+        """Let the event of a generic source's request happen, as the source is set up now."""
+        endpoint = InboundEndpoint.unscoped.get(pk=receipt.token_object.partition(":")[2], tenant_id=receipt.tenant_id)
+        try:
+            why_none = receiving.report(endpoint, stored_request(receipt), key=receipt.dedupe_key)
+        except (receiving.Rejected, Refused, MalformedWebhook) as error:
+            self._end(receipt, ReceiptStatus.FAILED, str(error))
+            raise_alert(
+                tenant_id=receipt.tenant_id,
+                kind="webhook_failed",
+                subject=f"{endpoint} ({endpoint.pk})",
+                message=f"Request #{receipt.pk} was taken in, but no event could come of it: {error}. Correct the source, then"
+                " process it again.",
+            )
+            return
+        self._end(receipt, ReceiptStatus.IGNORED if why_none else ReceiptStatus.PROCESSED, why_none)
 
     @staticmethod
     def _hand_over(event: InboundEvent) -> str | None:

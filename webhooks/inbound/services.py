@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+import fnmatch
+import hashlib
+from dataclasses import dataclass, field
+
 import structlog
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django_scopes import scope
 
 from integrations.contracts import clock
-from integrations.contracts.adapter import ConfigView
 from integrations.contracts.errors import Conflict
-from integrations.contracts.inbound import Ack, InboundRequest, Origin, Trust, ValidationAnswer, Verified, WebhookAdapter
+from integrations.contracts.inbound import Ack, InboundRequest, Origin, Trust, ValidationAnswer, WebhookAdapter
 from integrations.events import ask
 from integrations.http.masking import Mask
-from integrations.models import CallLog, Direction, LogStatus, Tenant
+from integrations.models import CallLog, Direction, IdempotencyRecord, LogStatus, Tenant
 from integrations.registry import get_provider
 from integrations.runtime.queue import enqueue
+from webhooks.inbound.generic import handshakes, receiving
 from webhooks.inbound.locate import Owner
-from webhooks.inbound.models import Receipt, ReceiptStatus
+from webhooks.inbound.models import InboundEndpoint, Receipt, ReceiptStatus
+from webhooks.inbound.refusals import Reason, Refused
 
 logger = structlog.get_logger(__name__)
 
 # Credentials of the caller are for verifying only; they are not stored with the request.
 STRANGE_BODY_KEPT = 16 * 1024
 CREDENTIAL_HEADERS = frozenset({"cookie", "authorization", "x-api-key"})
+MAX_KEY = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A verified request on its way into the inbox. `nonce` is good for one effect, whatever the dedupe key says."""
+
+    owner: Owner
+    request: InboundRequest
+    trust: Trust
+    dedupe_key: str
+    source_type: str
+    nonce: str = ""
+    hidden: frozenset[str] = field(default=frozenset())
+    mask: Mask = field(default_factory=Mask)
 
 
 def take_in(owner: Owner, adapter: WebhookAdapter, request: InboundRequest, *, by_token: bool) -> Ack:
@@ -33,36 +53,81 @@ def take_in(owner: Owner, adapter: WebhookAdapter, request: InboundRequest, *, b
     """
     view = owner.view()
     verified = adapter.verify(request, view, by_token=by_token)
-    receipt, is_new = _store(owner, request, verified, view)
-    logger.info("webhook_received", provider=owner.provider, purpose=request.purpose, receipt=receipt.pk, new=is_new)
+    masked_keys = get_provider(owner.provider).masked_keys
+    secrets = [str(value) for value in view.secrets.values() if value] if view else []
+    arrival = Arrival(
+        owner,
+        request,
+        verified.trust,
+        verified.dedupe_key,
+        verified.provider_event_type,
+        hidden=frozenset(key.lower().replace("_", "-") for key in masked_keys),
+        mask=Mask(keys=masked_keys, secrets=secrets),
+    )
+    receipt = _store(arrival)
     return adapter.ack(request, _answer(owner, adapter, request, receipt))
 
 
-def _store(owner: Owner, request: InboundRequest, verified: Verified, view: ConfigView | None) -> tuple[Receipt, bool]:
+def take_in_generic(owner: Owner, endpoint: InboundEndpoint, request: InboundRequest) -> Ack:
+    """The same for a source that the tenant described itself; its handshakes are answered here too.
+
+    Raises `Refused`, `BadSignature` or `MalformedWebhook` with nothing stored.
+    """
+    handshake = str(endpoint.options.get("handshake", ""))
+    if handshake and (answer := handshakes.by_query(handshake, receiving.verify_token(endpoint), request)) is not None:
+        return answer
+    if request.method not in receiving.METHODS:
+        raise Refused(Reason.METHOD)
+    taken = receiving.take(endpoint, request)
+    if (answer := handshakes.by_body(endpoint.scheme, taken.body)) is not None:
+        return answer
+    hidden = frozenset(receiving.credential_headers(endpoint))
+    _store(
+        Arrival(
+            owner,
+            request,
+            taken.trust,
+            taken.dedupe_key,
+            taken.source_type,
+            nonce=taken.nonce,
+            hidden=hidden,
+            mask=Mask(keys=hidden, secrets=receiving.secrets_in_use(endpoint)),
+        )
+    )
+    return Ack(body=b"{}")
+
+
+def _store(arrival: Arrival) -> Receipt:
+    """Return the stored request: the first one, where this is its repetition."""
+    owner, request = arrival.owner, arrival.request
+    source_type = _storable(arrival.source_type)
+    status, detail = _first_status(owner, source_type or request.purpose)
     receipt = Receipt(
         tenant_id=owner.tenant_id,
         provider=owner.provider,
         config=owner.config,
         purpose=request.purpose,
-        trust=verified.trust.value,
+        trust=arrival.trust.value,
         token_object=owner.token_object,
-        provider_event_type=verified.provider_event_type[:80],
-        dedupe_key=f"{owner.token_object}|{verified.dedupe_key}"[:200],
+        provider_event_type=source_type[:80],
+        dedupe_key=_key(f"{owner.token_object}|{arrival.dedupe_key}"),
         method=request.method,
         query=dict(request.query),
-        headers=_without_credentials(owner, request),
+        headers=_without_credentials(arrival),
         # What belongs to nobody here is kept to be looked at, not to fill the disk.
         body=request.body if owner.tenant_id else request.body[:STRANGE_BODY_KEPT],
         remote_ip=request.remote_ip or None,
-        status=ReceiptStatus.RECEIVED if owner.tenant_id else ReceiptStatus.UNMATCHED,
-        detail="" if owner.tenant_id else "nobody here is known by what the body refers to",
+        status=status,
+        detail=detail,
         received_at=clock.now(),
     )
     try:
         with transaction.atomic():
             receipt.save(force_insert=True)
+            _use_nonce(arrival, receipt)
             if owner.tenant_id is not None:
-                _log(owner, request, verified, receipt, view)
+                _log(arrival, receipt)
+            if owner.tenant_id is not None and status == ReceiptStatus.RECEIVED:
                 enqueue(
                     tenant_id=owner.tenant_id,
                     kind="webhook.process",
@@ -71,21 +136,90 @@ def _store(owner: Owner, request: InboundRequest, verified: Verified, view: Conf
                     config_id=owner.config.pk if owner.config else None,
                     priority=2,
                 )
+            if owner.endpoint is not None:  # last, so that its lock is held for the commit alone
+                InboundEndpoint.unscoped.filter(pk=owner.endpoint.pk).update(
+                    received=F("received") + 1, last_received_at=receipt.received_at
+                )
     except IntegrityError:
-        same = Receipt.unscoped.filter(
-            tenant_id=owner.tenant_id, provider=owner.provider, dedupe_key=receipt.dedupe_key
-        ).first()
+        same = _first_of(arrival, receipt)
         if same is None:
             raise
         Receipt.unscoped.filter(pk=same.pk).update(duplicates=F("duplicates") + 1)
-        return same, False
-    return receipt, True
+        logger.info("webhook_received", provider=owner.provider, purpose=request.purpose, receipt=same.pk, new=False)
+        return same
+    logger.info("webhook_received", provider=owner.provider, purpose=request.purpose, receipt=receipt.pk, new=True)
+    return receipt
 
 
-def _without_credentials(owner: Owner, request: InboundRequest) -> dict[str, str]:
+def _first_status(owner: Owner, source_type: str) -> tuple[ReceiptStatus, str]:
+    if owner.tenant_id is None:
+        return ReceiptStatus.UNMATCHED, "nobody here is known by what the body refers to"
+    if owner.endpoint is not None and not takes(owner.endpoint.events, source_type):
+        return ReceiptStatus.IGNORED, f"the endpoint does not ask for {source_type}"
+    return ReceiptStatus.RECEIVED, ""
+
+
+def takes(patterns: list[str], source_type: str) -> bool:
+    """Tell whether a list of source types and wildcards takes this one in; an empty list takes in all."""
+    return not patterns or any(fnmatch.fnmatchcase(source_type, pattern) for pattern in patterns)
+
+
+def _first_of(arrival: Arrival, receipt: Receipt) -> Receipt | None:
+    """Return the request that this one repeats, by what it says or by its nonce, which is used up from now on."""
+    tenant_id = arrival.owner.tenant_id
+    whose = Q(tenant__isnull=True) if tenant_id is None else Q(tenant_id=tenant_id)
+    found = Receipt.unscoped.filter(whose, provider=receipt.provider, dedupe_key=receipt.dedupe_key).first()
+    if arrival.nonce and tenant_id is not None:
+        if found is not None:
+            record = _nonce_record(arrival, found, tenant_id)
+            IdempotencyRecord.unscoped.bulk_create([record], ignore_conflicts=True)
+        else:
+            used = IdempotencyRecord.unscoped.filter(tenant_id=tenant_id, key=_nonce_key(arrival)).first()
+            found = Receipt.unscoped.filter(tenant_id=tenant_id, pk=int(used.object_id)).first() if used else None
+    return found
+
+
+def _use_nonce(arrival: Arrival, receipt: Receipt) -> None:
+    """Use the nonce up, or raise `IntegrityError`. Kept for a day by those who keep idempotency keys, which outlasts the
+    tolerance that a source may have on both sides."""
+    if arrival.nonce and arrival.owner.tenant_id is not None:
+        _nonce_record(arrival, receipt, arrival.owner.tenant_id).save(force_insert=True)
+
+
+def _nonce_record(arrival: Arrival, receipt: Receipt, tenant_id: int) -> IdempotencyRecord:
+    return IdempotencyRecord(
+        tenant_id=tenant_id,
+        key=_nonce_key(arrival),
+        route="inbound webhook",
+        fingerprint=arrival.nonce[:64],
+        lease_until=receipt.received_at,
+        object_type="receipt",
+        object_id=str(receipt.pk),
+    )
+
+
+def _nonce_key(arrival: Arrival) -> str:
+    return f"{arrival.owner.token_object}|nonce:{arrival.nonce}"
+
+
+def _key(text: str) -> str:
+    """Return a dedupe key that fits its column: one that is too long or can't be stored keeps its head and gets a digest, so
+    that two of them never become the same."""
+    clean = _storable(text)
+    if clean == text and len(text) <= MAX_KEY:
+        return text
+    return f"{clean[: MAX_KEY - 65]}#{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def _storable(text: str) -> str:
+    """Return text without what PostgreSQL refuses (NUL, lone surrogates)."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
+
+
+def _without_credentials(arrival: Arrival) -> dict[str, str]:
     """Return the headers to keep: a provider's shared secret that travels in one (it is among its masked keys) is not."""
-    masked = {key.lower().replace("_", "-") for key in get_provider(owner.provider).masked_keys} | CREDENTIAL_HEADERS
-    return {name: value for name, value in request.headers.items() if name not in masked}
+    hidden = arrival.hidden | CREDENTIAL_HEADERS
+    return {name: _storable(value) for name, value in arrival.request.headers.items() if name not in hidden}
 
 
 def _reference(owner: Owner) -> tuple[str, str]:
@@ -93,21 +227,19 @@ def _reference(owner: Owner) -> tuple[str, str]:
     return kind, object_id
 
 
-def _log(owner: Owner, request: InboundRequest, verified: Verified, receipt: Receipt, view: ConfigView | None) -> None:
-    provider = get_provider(owner.provider)
-    secrets = [str(value) for value in view.secrets.values() if value] if view else []
-    mask = Mask(keys=provider.masked_keys, secrets=secrets)
+def _log(arrival: Arrival, receipt: Receipt) -> None:
+    owner, request = arrival.owner, arrival.request
     reference_type, reference_id = _reference(owner)
     CallLog.unscoped.create(
         tenant_id=owner.tenant_id,
         direction=Direction.INBOUND,
         provider=owner.provider,
         config=owner.config,
-        operation=f"webhook.{verified.provider_event_type or request.purpose}"[:60],
+        operation=f"webhook.{receipt.provider_event_type or request.purpose}"[:60],
         status=LogStatus.SUCCESS,
         method=request.method,
-        request_headers=mask.headers(receipt.headers),
-        request_body=mask.body(request.body, request.headers.get("content-type", "")).replace("\x00", ""),
+        request_headers=arrival.mask.headers(receipt.headers),
+        request_body=_storable(arrival.mask.body(request.body, request.headers.get("content-type", ""))),
         status_code=200,
         reference_type=reference_type,
         reference_id=reference_id,

@@ -17,7 +17,12 @@ def patterns() -> list[URLPattern]:
         for fixed_path in adapter.fixed_paths:
             shared[fixed_path.path.lstrip("/"), fixed_path.purpose, fixed_path.methods].append(slug)
     routes = [path(where, fixed(slugs, purpose, methods)) for (where, purpose, methods), slugs in shared.items()]
-    return [*routes, re_path(r"^hooks/(?P<token>[0-9a-f]{16,64})/(?P<purpose>[a-z0-9-]{1,40})$", hook, name="hook")]
+    return [
+        *routes,
+        re_path(r"^hooks/(?P<token>[0-9a-f]{16,64})/(?P<purpose>[a-z0-9-]{1,40})$", hook, name="hook"),
+        # A generic source's: nothing behind the token, or whatever its sender likes to put there.
+        re_path(r"^hooks/(?P<token>[0-9a-f]{16,64})(?:/(?P<purpose>.*))?$", hook),
+    ]
 
 
 urlpatterns = patterns()

@@ -4,100 +4,181 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
 
-from integrations.contracts.inbound import BadSignature, InboundRequest, MalformedWebhook
+from integrations.contracts.inbound import Ack, BadSignature, InboundRequest, MalformedWebhook
 from integrations.registry import webhook_adapters
-from webhooks.inbound.locate import Owner, by_content, by_token
-from webhooks.inbound.services import take_in
+from integrations.secrets import SecretUnreadable
+from webhooks.inbound import rejections
+from webhooks.inbound.access import admit, remote_ip
+from webhooks.inbound.generic.bodies import clean
+from webhooks.inbound.generic.receiving import METHODS
+from webhooks.inbound.locate import GENERIC, Owner, by_content, by_token
+from webhooks.inbound.refusals import Reason, Refused, refusal_of
+from webhooks.inbound.services import take_in, take_in_generic
+
+logger = structlog.get_logger(__name__)
 
 BODY_LIMIT = 4 * 1024 * 1024
 """Batches of reports may be 3 MB (WhatsApp); Django's own limit for a body is a little higher."""
 TOKEN_LENGTHS = range(16, 65)
-
-
-def remote_ip(request: HttpRequest) -> str:
-    """Return the caller's address, believing as many X-Forwarded-For hops as we run proxies."""
-    hops = int(settings.TRUSTED_PROXY_HOPS)
-    forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
-    if hops and len(forwarded) >= hops:
-        return forwarded[-hops]
-    return str(request.META.get("REMOTE_ADDR", ""))
+PURPOSE_LENGTH = 40
 
 
 @csrf_exempt
-def hook(request: HttpRequest, token: str, purpose: str) -> HttpResponse:
-    """ANY `/hooks/<token>/<purpose>`: the path that only the provider was told."""
-    if len(token) not in TOKEN_LENGTHS:
-        return _problem(404, "not_found")
-    owner = by_token(token)
-    adapter = webhook_adapters().get(owner.provider) if owner else None
-    if owner is None or adapter is None or purpose not in adapter.purposes:
-        return _problem(404, "not_found")
-    return _receive(request, purpose, lambda _inbound: owner, own_path=True, providers=[owner.provider])
+def hook(request: HttpRequest, token: str, purpose: str = "") -> HttpResponse:
+    """ANY `/hooks/<token>/<purpose>`: the path that only the provider was told. Of a generic source, whatever follows the
+    token, or nothing."""
+    owner = by_token(token) if len(token) in TOKEN_LENGTHS else None
+    if owner is None:
+        return _refuse(request, Refused(Reason.NOT_FOUND), None, rejections.UNKNOWN_PATH)
+    if owner.provider == GENERIC:
+        return _answered(request, owner, GENERIC, lambda seen: _receive_generic(request, owner, purpose))
+    adapter = webhook_adapters().get(owner.provider)
+    if adapter is None or purpose not in adapter.purposes:
+        return _refuse(request, Refused(Reason.NOT_FOUND), owner, owner.provider)
+    return _answered(
+        request, owner, owner.provider, lambda seen: _receive(request, purpose, lambda _inbound: owner, seen, True)
+    )
 
 
 def fixed(providers: list[str], purpose: str, methods: tuple[str, ...]) -> Callable[[HttpRequest], HttpResponse]:
     """Return the view of a path that is the same for all tenants, perhaps shared by several providers."""
 
+    def find(inbound: InboundRequest) -> Owner:
+        for provider in providers:
+            owner = by_content(provider, webhook_adapters()[provider], inbound)
+            if owner.tenant_id is not None:
+                return owner
+        return Owner(providers[0])
+
     @csrf_exempt
     def view(request: HttpRequest) -> HttpResponse:
         if request.method not in methods:
-            response = _problem(405, "method_not_allowed")
+            response = _refuse(request, Refused(Reason.METHOD), None, providers[0])
             response["Allow"] = ", ".join(methods)
             return response
-
-        def find(inbound: InboundRequest) -> Owner:
-            for provider in providers:
-                owner = by_content(provider, webhook_adapters()[provider], inbound)
-                if owner.tenant_id is not None:
-                    return owner
-            return Owner(providers[0])
-
-        return _receive(request, purpose, find, own_path=False, providers=providers)
+        return _answered(request, None, providers[0], lambda seen: _receive(request, purpose, find, seen, False))
 
     return view
 
 
+class _TooMany(Exception):
+    """A stranger asks too often."""
+
+    def __init__(self, wait: int) -> None:
+        super().__init__(wait)
+        self.wait = wait
+
+
+def _answered(request: HttpRequest, owner: Owner | None, source: str, receive: Callable[[list[Owner]], Ack]) -> HttpResponse:
+    """Return what `receive` acknowledges, or its refusal, counted. `receive` notes in its list whom it found."""
+    seen = [owner] if owner is not None else []
+    try:
+        ack = receive(seen)
+    except _TooMany as error:
+        return _slow_down(error.wait)
+    except Refused as refused:
+        return _refuse(request, refused, seen[-1] if seen else None, source)
+    except (MalformedWebhook, BadSignature) as error:
+        refusal = refusal_of(error)
+        refusal.__cause__ = error
+        return _refuse(request, refusal, seen[-1] if seen else None, source)
+    except SecretUnreadable:
+        # Our own trouble, and the sender's request may be a good one: it shall come again.
+        logger.exception("inbound_secret_unreadable", source=source)
+        return _problem(503, "unavailable")
+    response = HttpResponse(ack.body, status=ack.status, content_type=ack.content_type)
+    if ack.content_type.startswith("text/plain"):
+        response["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _receive_generic(request: HttpRequest, owner: Owner, purpose: str) -> Ack:
+    assert owner.endpoint is not None  # noqa: S101 tells the type checker what the caller has seen
+    admit(owner.endpoint, remote_ip(request))
+    return take_in_generic(owner, owner.endpoint, _read(request, clean(purpose)[:PURPOSE_LENGTH]))
+
+
 def _receive(
-    request: HttpRequest,
-    purpose: str,
-    find: Callable[[InboundRequest], Owner],
-    *,
-    own_path: bool,
-    providers: list[str],
-) -> HttpResponse:
-    if int(request.headers.get("Content-Length") or 0) > BODY_LIMIT:
-        return _problem(413, "too_large")
+    request: HttpRequest, purpose: str, find: Callable[[InboundRequest], Owner], seen: list[Owner], own_path: bool
+) -> Ack:
+    if own_path:
+        admit(seen[-1].endpoint, remote_ip(request))
+    inbound = _read(request, purpose)
+    owner = find(inbound)
+    seen.append(owner)
+    admit(owner.endpoint, inbound.remote_ip)
+    adapter = webhook_adapters()[owner.provider]
+    answer = adapter.challenge(inbound, owner.view())
+    if answer is not None:
+        return answer
+    if owner.tenant_id is None and (wait := _wait_of(request)) is not None:
+        raise _TooMany(wait)
+    return take_in(owner, adapter, inbound, by_token=own_path)
+
+
+def _read(request: HttpRequest, purpose: str) -> InboundRequest:
+    """Return the request with its raw body; raise `Refused` for one that is too large or can't be read."""
+    declared = request.headers.get("Content-Length") or "0"
+    if not (declared.isascii() and declared.isdecimal()):
+        raise Refused(Reason.UNREADABLE)
+    if len(declared) > 12 or int(declared) > BODY_LIMIT:
+        raise Refused(Reason.TOO_LARGE)
     try:
         body = request.read(BODY_LIMIT + 1)
-    except (UnreadablePostError, RequestDataTooBig):
-        return _problem(400, "unreadable")
+    except (UnreadablePostError, RequestDataTooBig, OSError):
+        raise Refused(Reason.UNREADABLE) from None
     if len(body) > BODY_LIMIT:
-        return _problem(413, "too_large")
-    inbound = InboundRequest(
+        raise Refused(Reason.TOO_LARGE)
+    if len(body) < int(declared):
+        raise Refused(Reason.UNREADABLE)  # whoever sent it hung up; what came may still look whole
+    return InboundRequest(
         method=request.method or "",
         purpose=purpose,
-        query={key: value for key, value in request.GET.items() if "\x00" not in key + value},
+        query={key: str(value) for key, value in request.GET.items() if "\x00" not in f"{key}{value}"},
         headers={name.lower(): value for name, value in request.headers.items()},
         body=body,
         remote_ip=remote_ip(request),
         url=f"{settings.PUBLIC_BASE_URL}{request.get_full_path()}",
     )
-    try:
-        owner = find(inbound)
-        adapter = webhook_adapters()[owner.provider]
-        ack = adapter.challenge(inbound, owner.view()) or take_in(owner, adapter, inbound, by_token=own_path)
-    except MalformedWebhook as error:
-        return _problem(400, "malformed", str(error))
-    except BadSignature:
-        return _problem(401, "bad_signature")
-    return HttpResponse(ack.body, status=ack.status, content_type=ack.content_type)
+
+
+def _refuse(request: HttpRequest, refused: Refused, owner: Owner | None, source: str) -> HttpResponse:
+    """Count the refusal and answer it: why, or 429 to an address that was refused too often."""
+    ip = remote_ip(request)
+    counted = refused
+    if not refused.detail and refused.__cause__ is not None:
+        counted = Refused(refused.reason, str(refused.__cause__))  # more than the caller is told
+    rejections.count(counted, owner=owner, source=source, ip=ip)
+    wait = _wait_of(request)
+    if wait is not None:
+        return _slow_down(wait)
+    response = _problem(refused.status, refused.code, refused.detail)
+    if refused.reason is Reason.METHOD:
+        response["Allow"] = ", ".join(METHODS)
+    return response
+
+
+def _wait_of(request: HttpRequest) -> int | None:
+    """Return for how long the caller should keep still, None: he need not. However often it is asked, a request counts once."""
+    known: list[int | None] = request.__dict__.setdefault("_stranger_wait", [])
+    if not known:
+        known.append(rejections.seconds_to_wait(remote_ip(request)))
+    return known[0]
+
+
+def _slow_down(wait: int) -> HttpResponse:
+    response = _problem(429, "throttled")
+    response["Retry-After"] = str(wait)
+    return response
 
 
 def _problem(status: int, code: str, detail: str = "") -> JsonResponse:
-    return JsonResponse({"type": "client_error", "errors": [{"code": code, "detail": detail, "attr": None}]}, status=status)
+    kind = "server_error" if status >= 500 else "client_error"
+    return JsonResponse({"type": kind, "errors": [{"code": code, "detail": detail, "attr": None}]}, status=status)

@@ -12,7 +12,7 @@ from threading import Lock, Thread
 from typing import Any
 
 import pytest
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django_scopes import scope
 
 from integrations.contracts import clock
@@ -20,7 +20,7 @@ from integrations.models import Tenant
 from webhooks.outbound.delivery.engine import Engine, Limits
 from webhooks.outbound.delivery.sender import Timeouts
 from webhooks.outbound.endpoints import services
-from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Endpoint
+from webhooks.outbound.models import Breaker, Delivery, DeliveryAttempt, DeliveryState, Endpoint, EndpointHealth, Event
 from webhooks.outbound.publishing.publish import publish as publish_event
 
 FAST = Limits(poll=0.05, stop_check=0.02, stop_grace=0.2, timeouts=Timeouts(connect=2.0, total=5.0))
@@ -172,10 +172,21 @@ def publish(tenant: Tenant, key: str = "k1", type: str = "payment.completed", **
 
 
 def nothing_left() -> bool:
-    """Tell whether no delivery is due or in flight."""
+    """Tell whether no delivery is in flight, or due and not kept back: by a pause, an open breaker, or an earlier one."""
     now = clock.now()
-    waiting = Q(due_at__lte=now) | Q(lease_until__gt=now)
-    return not Delivery.unscoped.filter(waiting, state=DeliveryState.PENDING, endpoint__is_active=True).exists()
+    pending = Delivery.unscoped.filter(state=DeliveryState.PENDING, endpoint__is_active=True)
+    kept_back = EndpointHealth.unscoped.filter(Q(paused_until__gt=now) | Q(breaker=Breaker.OPEN, breaker_until__gt=now))
+    earlier = Delivery.unscoped.filter(
+        endpoint=OuterRef("endpoint"),
+        order_key=OuterRef("order_key"),
+        position__lt=OuterRef("position"),
+        state__in=[DeliveryState.PENDING, DeliveryState.GATHERING, DeliveryState.HELD],
+    ).exclude(order_key="")
+    free = Q(due_at__lte=now) & ~Q(Exists(earlier)) & ~Q(endpoint__in=kept_back.values("endpoint"))
+    if Event.unscoped.filter(spread_at__isnull=True).exists():
+        return False
+    # One statement: between two, the next one could go from due to in flight unseen.
+    return not pending.filter(Q(lease_until__gt=now) | free).exists()
 
 
 def deliver(limits: Limits = FAST, *, stop: Callable[[], bool] = nothing_left, seconds: float = 20.0) -> None:

@@ -195,5 +195,5 @@ def test_who_may(school: Tenant, make_endpoint: MakeEndpoint) -> None:
 def test_the_catalogue_is_served(client: APIClient) -> None:
     results = client.get(f"{URL}/event-types").json()
     [completed] = [entry for entry in results if entry["type"] == "payment.completed"]
-    assert set(completed) == {"type", "description", "schema", "example"}
+    assert {"type", "description", "schema", "example"} <= set(completed)
     assert completed["example"]["data"]["object"]["amount"] == 1250000

@@ -12,20 +12,20 @@ from standardwebhooks.webhooks import Webhook
 
 from integrations.contracts import clock
 from integrations.models import Alert, Tenant
+from tests.factories import MovableClock
 from tests.webhooks.outbound.conftest import (
     Answer,
     MakeEndpoint,
     Receiver,
     all_attempts,
     deliver,
-    make_due,
     only_delivery,
     publish,
     wait_until,
 )
 from webhooks.outbound.delivery.engine import Limits
 from webhooks.outbound.delivery.sender import ErrorClass, Timeouts
-from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event
+from webhooks.outbound.models import DeadReason, Delivery, DeliveryState, Endpoint, EndpointHealth, Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -48,6 +48,7 @@ def test_a_delivery_is_signed_sent_and_recorded(school: Tenant, receiver: Receiv
     assert (delivery.last_status, delivery.last_error) == (200, "")
     assert (delivery.lease, delivery.lease_until) == (None, None)
     assert delivery.finished_at is not None
+    assert (delivery.delivered_at, delivery.dead_reason) == (delivery.finished_at, "")
     [attempt] = all_attempts()
     assert (attempt.number, attempt.status_code, attempt.error_class, attempt.error) == (1, 200, "", "")
     assert (attempt.response_head, attempt.address) == ("ok", "127.0.0.1")
@@ -98,15 +99,17 @@ def test_after_the_last_attempt_it_has_failed_and_says_so(
     publish(school)
     for _ in range(12):
         assert only_delivery().state == DeliveryState.PENDING
-        make_due()
-        deliver()
+        with clock.stopped_at(only_delivery().due_at):
+            deliver()
     delivery = only_delivery()
     assert (delivery.state, delivery.attempts, delivery.last_status) == (DeliveryState.FAILED, 12, 503)
-    make_due()
-    deliver()
+    assert (delivery.dead_reason, delivery.delivered_at) == (DeadReason.EXHAUSTED, None)
+    assert delivery.finished_at is not None
+    with clock.stopped_at(delivery.finished_at + timedelta(days=3)):
+        deliver()
     assert len(receiver.requests) == 12
-    alert = Alert.objects.get()
-    assert (alert.tenant_id, alert.kind, alert.subject) == (school.pk, "webhook_delivery_failed", endpoint.pk)
+    alert = Alert.objects.get(kind="webhook_delivery_failed")
+    assert (alert.tenant_id, alert.subject, alert.count) == (school.pk, endpoint.pk, 1)
 
 
 def test_retry_after_is_honoured(school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint) -> None:
@@ -117,6 +120,48 @@ def test_retry_after_is_honoured(school: Tenant, receiver: Receiver, make_endpoi
     with clock.stopped_at(now):
         deliver()
     assert timedelta(hours=1) <= only_delivery().due_at - now <= timedelta(hours=1.1)
+
+
+@pytest.mark.parametrize(
+    ("status", "value", "pause", "wait"),
+    [
+        (429, "120", 120, 120),
+        (503, "Fri, 20 Nov 2026 09:10:00 GMT", 600, 600),  # the clock stands at nine
+        (503, "36000", 3600, 36000),  # a receiver may not silence all of an endpoint for ten hours
+        (429, "9999999", 3600, 86400),
+        (500, "120", 0, 120),  # asked for this request alone
+        (429, "soon", 0, 5),
+    ],
+)
+def test_what_a_receiver_asks_for_pauses_the_whole_endpoint(
+    school: Tenant,
+    receiver: Receiver,
+    make_endpoint: MakeEndpoint,
+    clock: MovableClock,
+    status: int,
+    value: str,
+    pause: int,
+    wait: int,
+) -> None:
+    endpoint, _ = make_endpoint(school, max_in_flight=1)
+    receiver.answers["/hook"] = [Answer(status, headers={"Retry-After": value}), Answer(200)]
+    publish(school, "first")
+    deliver()
+    asked = clock()
+    assert timedelta(seconds=wait) <= only_delivery().due_at - asked <= timedelta(seconds=wait * 1.1)
+    paused_until = EndpointHealth.unscoped.get(endpoint=endpoint).paused_until
+    assert paused_until == (asked + timedelta(seconds=pause) if pause else None)
+    publish(school, "second")
+    deliver()
+    assert len(receiver.requests) == (1 if pause else 2)
+    if pause:
+        clock.advance(pause - 1)
+        deliver()
+        assert len(receiver.requests) == 1
+        clock.advance(1)
+        deliver()
+        assert Delivery.unscoped.get(event__key="second").state == DeliveryState.DELIVERED
+    assert Delivery.unscoped.get(event__key="second").attempts == 1  # what waited lost no attempt
 
 
 def test_410_switches_the_endpoint_off_and_holds_the_rest(
@@ -134,8 +179,9 @@ def test_410_switches_the_endpoint_off_and_holds_the_rest(
     states = dict(Delivery.unscoped.values_list("event__key", "state"))
     assert states == {"now": DeliveryState.FAILED, "later": DeliveryState.HELD}
     assert [attempt.error_class for attempt in all_attempts()] == [ErrorClass.GONE]
-    alert = Alert.objects.get()
-    assert (alert.kind, alert.subject) == ("webhook_endpoint_disabled", endpoint.pk)
+    assert Delivery.unscoped.get(event__key="now").dead_reason == DeadReason.GONE
+    alerts = set(Alert.objects.values_list("kind", "subject"))
+    assert alerts == {("webhook_endpoint_disabled", endpoint.pk), ("webhook_delivery_failed", endpoint.pk)}
 
 
 def test_a_redirect_is_not_followed(school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint) -> None:
@@ -207,7 +253,9 @@ def test_a_forbidden_address_is_never_dialled(
     publish(school)
     deliver()
     assert receiver.requests == []
-    assert list(Delivery.unscoped.values_list("state", "attempts")) == [(DeliveryState.FAILED, 1)] * 2
+    mine = Delivery.unscoped.filter(event__type="payment.completed")
+    ends = list(mine.values_list("state", "attempts", "dead_reason"))
+    assert ends == [(DeliveryState.FAILED, 1, DeadReason.BLOCKED)] * 2
     assert {attempt.error_class for attempt in all_attempts()} == {ErrorClass.BLOCKED}
     assert Alert.objects.filter(kind="webhook_delivery_failed").count() == 2
 
@@ -237,11 +285,13 @@ def test_an_echoed_secret_is_masked(school: Tenant, receiver: Receiver, make_end
 def test_an_unreadable_secret_is_a_failure_that_sends_nothing(
     school: Tenant, studio: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint
 ) -> None:
-    make_endpoint(school)
+    mine, _ = make_endpoint(school)
     other, _ = make_endpoint(studio)
     Endpoint.unscoped.filter(tenant=school).update(sealed_secrets=other.sealed_secrets)  # sealed for another tenant
     publish(school)
     deliver()
     assert receiver.requests == []
     assert all_attempts()[0].error_class == ErrorClass.SECRET
-    assert only_delivery().state == DeliveryState.PENDING
+    delivery = only_delivery()
+    assert (delivery.state, delivery.attempts, delivery.dead_reason) == (DeliveryState.FAILED, 1, DeadReason.UNSENDABLE)
+    assert EndpointHealth.unscoped.get(endpoint=mine).failures == 0  # it is our side that lacks the key

@@ -33,7 +33,7 @@ from tests.webhooks.outbound.conftest import (
     publish,
     wait_until,
 )
-from webhooks.outbound.delivery import claims, engine
+from webhooks.outbound.delivery import claims, engine, settling
 from webhooks.outbound.delivery.engine import Engine, Limits
 from webhooks.outbound.delivery.sender import Claimed, ErrorClass, Outcome, Timeouts
 from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState
@@ -50,19 +50,19 @@ def test_a_lapsed_lease_is_claimed_again_and_the_late_worker_is_fenced_off(schoo
     publish(school)
     start = clock.now()
     with clock.stopped_at(start):
-        [first] = claims.claim(10, per_endpoint=8)
-        assert claims.claim(10, per_endpoint=8) == []
-    with clock.stopped_at(start + timedelta(seconds=59)):
-        assert claims.claim(10, per_endpoint=8) == []
-    with clock.stopped_at(start + timedelta(seconds=60)):
-        [second] = claims.claim(10, per_endpoint=8)
-        assert (second.id, second.event_id, second.fence, second.number) == (first.id, first.event_id, 2, 2)
-        claims.settle([_ok(first)])  # the first worker wakes up
+        [first] = claims.claim(10)
+        assert claims.claim(10) == []
+    with clock.stopped_at(start + timedelta(seconds=29)):
+        assert claims.claim(10) == []
+    with clock.stopped_at(start + timedelta(seconds=30)):
+        [second] = claims.claim(10)
+        assert (second.id, second.message_id, second.fence, second.number) == (first.id, first.message_id, 2, 2)
+        settling.settle([_ok(first)])  # the first worker wakes up
         delivery = only_delivery()
         assert (delivery.state, delivery.fence) == (DeliveryState.PENDING, 2)
         assert delivery.lease is not None
-        claims.settle([_ok(second)])
-        claims.settle([_ok(second)])  # twice is once
+        settling.settle([_ok(second)])
+        settling.settle([_ok(second)])  # twice is once
     assert only_delivery().state == DeliveryState.DELIVERED
     lost, done = all_attempts()
     assert (lost.number, lost.error_class, lost.status_code, lost.started_at) == (1, ErrorClass.LOST, None, start)
@@ -75,9 +75,9 @@ def test_a_delivery_that_kills_each_worker_ends(school: Tenant, make_endpoint: M
     now = clock.now()
     for number in range(1, 13):
         with clock.stopped_at(now + timedelta(minutes=number)):
-            assert [claimed.number for claimed in claims.claim(10, per_endpoint=8)] == [number]
+            assert [claimed.number for claimed in claims.claim(10)] == [number]
     with clock.stopped_at(now + timedelta(minutes=13)):
-        assert claims.claim(10, per_endpoint=8) == []
+        assert claims.claim(10) == []
     delivery = only_delivery()
     assert (delivery.state, delivery.attempts, delivery.lease) == (DeliveryState.FAILED, 12, None)
     assert [attempt.error_class for attempt in all_attempts()] == [ErrorClass.LOST] * 12
@@ -88,7 +88,7 @@ def test_an_outcome_that_cant_be_stored_does_not_take_the_others_with_it(school:
     make_endpoint(school)
     publish(school, "good")
     publish(school, "bad")
-    claimed = claims.claim(10, per_endpoint=8)
+    claimed = claims.claim(10)
     bad_id = Delivery.unscoped.get(event__key="bad").pk
     outcomes = [
         Outcome(
@@ -105,7 +105,7 @@ def test_an_outcome_that_cant_be_stored_does_not_take_the_others_with_it(school:
     async def settle() -> None:
         one = Engine(FAST)
         await one._settle(outcomes)
-        for executor in (one._claimer, one._settler):
+        for executor in (one._claimer, one._settler, one._renewer):
             executor.submit(connections.close_all).result()
             executor.shutdown()
 
@@ -121,8 +121,10 @@ def test_a_database_that_goes_away_for_a_moment_costs_no_second_request(
     publish(school)
     failures = {"claim": 1, "settle": 1}
 
+    modules = {"claim": claims, "settle": settling}
+
     def breaking(name: str) -> Any:
-        real = getattr(claims, name)
+        real = getattr(modules[name], name)
 
         def broken(*args: Any, **kwargs: Any) -> Any:
             if failures[name]:
@@ -133,7 +135,7 @@ def test_a_database_that_goes_away_for_a_moment_costs_no_second_request(
         return broken
 
     for name in failures:
-        monkeypatch.setattr(claims, name, breaking(name))
+        monkeypatch.setattr(modules[name], name, breaking(name))
     deliver()
     assert failures == {"claim": 0, "settle": 0}
     assert len(receiver.requests) == 1
@@ -160,13 +162,13 @@ def test_a_slow_endpoint_takes_no_more_than_its_share(
     school: Tenant, studio: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint
 ) -> None:
     hold = Flag()
-    make_endpoint(school, "/slow")
-    make_endpoint(studio, "/quick")
+    make_endpoint(school, "/slow", max_in_flight=3)
+    make_endpoint(studio, "/quick", max_in_flight=3)
     receiver.answers["/slow"] = [Answer(hold=hold)]
     for number in range(20):
         publish(school, f"k{number}")
         publish(studio, f"k{number}")
-    limits = Limits(in_flight=12, per_endpoint=3, poll=0.05, stop_check=0.02, timeouts=Timeouts(total=15))
+    limits = Limits(in_flight=12, poll=0.05, stop_check=0.02, timeouts=Timeouts(total=15))
     runner = Thread(target=deliver, args=(limits,))
     runner.start()
     try:
@@ -216,8 +218,8 @@ def test_a_notice_wakes_an_idle_engine(
     found: list[int] = []
     real = claims.claim
 
-    def counted(limit: int, *, per_endpoint: int) -> list[Claimed]:
-        claimed = real(limit, per_endpoint=per_endpoint)
+    def counted(limit: int, *, retries: int) -> list[Claimed]:
+        claimed = real(limit, retries=retries)
         found.append(len(claimed))
         return claimed
 
@@ -239,10 +241,10 @@ def test_a_notice_wakes_an_idle_engine(
 def test_a_settled_batch_makes_room_without_waiting_for_the_poll(
     school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint
 ) -> None:
-    make_endpoint(school)
+    make_endpoint(school, max_in_flight=1)
     for number in range(6):
         publish(school, f"k{number}")
-    deliver(Limits(per_endpoint=1, poll=60.0, stop_check=0.02, timeouts=Timeouts(total=5)))
+    deliver(Limits(poll=60.0, stop_check=0.02, timeouts=Timeouts(total=5)))
     assert len(receiver.requests) == 6
     assert receiver.most_in_flight["/hook"] == 1
 

@@ -18,7 +18,7 @@ from integrations.events import DomainEvent, TimelineAsked
 from integrations.models import Alert, Tenant
 from integrations.models.base import ForeignWrite
 from tests.webhooks.outbound.conftest import Answer, MakeEndpoint, Receiver, deliver, make_due, publish
-from webhooks.outbound.delivery import claims
+from webhooks.outbound.delivery import claims, sender, settling
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.event_types import CATALOGUE, is_pattern
 from webhooks.outbound.models import MAX_ATTEMPTS, Delivery, DeliveryState, Endpoint, Event
@@ -212,20 +212,20 @@ def test_an_attempt_in_flight_when_its_endpoint_is_switched_off_is_held_afterwar
 ) -> None:
     endpoint, _ = make_endpoint(school)
     publish(school)
-    [claimed] = claims.claim(10, per_endpoint=8)
+    [claimed] = claims.claim(10)
     with scope(tenant=school):
         services.update_endpoint(endpoint_id=endpoint.pk, changes={"is_active": False})
     assert Delivery.unscoped.get().state == DeliveryState.PENDING  # its worker has it
     now = clock.now()
-    claims.settle(
+    settling.settle(
         [
-            claims.Outcome(
+            sender.Outcome(
                 claimed=claimed,
                 started_at=now,
                 finished_at=now,
                 duration_ms=1,
                 status_code=500,
-                error_class=claims.ErrorClass.HTTP_STATUS,
+                error_class=sender.ErrorClass.HTTP_STATUS,
                 error="the endpoint answered 500",
             )
         ]
@@ -267,9 +267,11 @@ def test_a_finished_delivery_gets_one_more_try_with_the_next_number(
     school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint
 ) -> None:
     endpoint, _ = make_endpoint(school)
-    receiver.answers["/hook"] = [Answer(200), Answer(500), Answer(200)]
+    receiver.answers["/hook"] = [Answer(500), Answer(500), Answer(200)]
     publish(school)
+    Delivery.unscoped.update(attempts_allowed=1)
     deliver()
+    assert Delivery.unscoped.get().state == DeliveryState.FAILED
     for state, numbers in ((DeliveryState.FAILED, [1, 2]), (DeliveryState.DELIVERED, [1, 2, 3])):
         with scope(tenant=school):
             delivery = retry_delivery(endpoint=endpoint, delivery_id=Delivery.objects.get().pk)
@@ -281,10 +283,26 @@ def test_a_finished_delivery_gets_one_more_try_with_the_next_number(
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
 
 
+def test_what_was_delivered_once_stays_delivered(school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint) -> None:
+    endpoint, _ = make_endpoint(school)
+    receiver.answers["/hook"] = [Answer(200), Answer(500), Answer(200)]
+    publish(school)
+    deliver()
+    first = Delivery.unscoped.get()
+    for attempts, status in ((2, 500), (3, 200)):
+        with scope(tenant=school):
+            retry_delivery(endpoint=endpoint, delivery_id=first.pk)
+        deliver()
+        again = Delivery.unscoped.get()
+        assert (again.state, again.dead_reason) == (DeliveryState.DELIVERED, "")
+        assert (again.attempts, again.last_status, bool(again.last_error)) == (attempts, status, status == 500)
+        assert again.delivered_at == first.delivered_at
+
+
 def test_what_is_in_flight_or_off_cant_be_resent(school: Tenant, make_endpoint: MakeEndpoint) -> None:
     endpoint, _ = make_endpoint(school)
     publish(school)
-    [claimed] = claims.claim(10, per_endpoint=8)
+    [claimed] = claims.claim(10)
     with scope(tenant=school):
         with pytest.raises(Conflict, match="right now"):
             retry_delivery(endpoint=endpoint, delivery_id=claimed.id)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from webhooks.outbound.delivery.schedule import DELAYS, delay_after, parse_retry_after
+from webhooks.outbound.delivery.schedule import DELAYS, delay_after, delay_after_refusal, parse_retry_after
 from webhooks.outbound.models import MAX_ATTEMPTS, subscribes
 from webhooks.outbound.signing import new_secret, signed_headers
 
@@ -71,6 +71,22 @@ def test_one_attempt_more_than_delays() -> None:
 def test_retry_after_lengthens_and_never_shortens() -> None:
     assert delay_after(1, retry_after=60.0, jitter=0.0) == 60.0
     assert delay_after(5, retry_after=60.0, jitter=0.0) == 1800.0
+
+
+@pytest.mark.parametrize(("refusal", "least"), [(1, 60), (2, 1800), (3, 7200)])
+def test_a_refusal_has_a_short_schedule_of_its_own(refusal: int, least: float) -> None:
+    assert delay_after_refusal(refusal, jitter=0.0) == least
+    assert delay_after_refusal(refusal, jitter=1.0) == pytest.approx(least * 1.1)
+    assert delay_after_refusal(refusal, retry_after=9000.0, jitter=0.0) == 9000.0
+
+
+@pytest.mark.parametrize("refusal", [4, 5, 12])
+def test_the_fourth_refusal_is_the_last(refusal: int) -> None:
+    assert delay_after_refusal(refusal, retry_after=10.0) is None
+
+
+def test_an_endpoints_own_delays_replace_the_hubs() -> None:
+    assert [delay_after(number, delays=[1, 2], jitter=0.0) for number in (1, 2, 3)] == [1.0, 2.0, 2.0]
 
 
 @pytest.mark.parametrize(

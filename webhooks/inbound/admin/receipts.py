@@ -1,8 +1,10 @@
-"""The inbox: requests that providers sent us, as they came, with secrets masked."""
+"""The inbox: requests that providers and other sources sent us, as they came, with secrets masked."""
 
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import OuterRef, QuerySet, Subquery
+from django.db.models.functions import Substr
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter, RangeDateTimeFilter
@@ -14,7 +16,8 @@ from integrations.adminbase.render import badge, pretty_json, reference, when
 from integrations.http.masking import Mask
 from integrations.registry import UnknownProvider, get_provider
 from integrations.secrets import SecretUnreadable
-from webhooks.inbound.models import Receipt, ReceiptStatus
+from webhooks.inbound.locate import ENDPOINT, GENERIC
+from webhooks.inbound.models import InboundEndpoint, Receipt, ReceiptStatus
 from webhooks.inbound.services import reprocess
 
 RECEIVED = when("received_at", "Received")
@@ -24,7 +27,7 @@ RECEIVED = when("received_at", "Received")
 class ReceiptAdmin(TenantScopedAdmin):
     """Read-only; a stored request can be processed once more. What belongs to no tenant is seen by the operator alone."""
 
-    list_display = (RECEIVED, "provider", "purpose", "provider_event_type", "shown_status", "trust", "about", "duplicates")
+    list_display = (RECEIVED, "source", "purpose", "provider_event_type", "shown_status", "trust", "about", "duplicates")
     list_display_links = (RECEIVED, "purpose")
     list_filter = (
         ProviderFilter,
@@ -40,7 +43,7 @@ class ReceiptAdmin(TenantScopedAdmin):
             None,
             {
                 "fields": (
-                    ("provider", "config"),
+                    ("source", "config"),
                     ("purpose", "provider_event_type"),
                     ("shown_status", "trust"),
                     ("about", "duplicates"),
@@ -51,8 +54,19 @@ class ReceiptAdmin(TenantScopedAdmin):
             },
         ),
     )
-    readonly_fields = ("shown_status", "about")
+    readonly_fields = ("shown_status", "about", "source")
     panels = (("Query", "shown_query"), ("Headers", "shown_headers"), ("Body", "shown_body"))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Receipt]:
+        """With the name of the generic source, whose id stands behind the kind of the object."""
+        named = InboundEndpoint.unscoped.filter(pk=Substr(OuterRef("token_object"), len(ENDPOINT) + 2))
+        rows: QuerySet[Receipt] = super().get_queryset(request)
+        return rows.annotate(source_name=Subquery(named.values("name")[:1]))
+
+    @display(description="Source", ordering="provider")
+    def source(self, obj: Receipt) -> str:
+        name: str | None = getattr(obj, "source_name", None)
+        return name or "own source" if obj.provider == GENERIC else obj.provider
 
     @display(description="Status", ordering="status")
     def shown_status(self, obj: Receipt) -> SafeString:

@@ -1,0 +1,1 @@
+"""A tenant's ways in: made, changed, rotated and removed by API and page."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from webhooks.outbound.delivery.schedule import MAX_AGE, attempts_of
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event, Ordering, subscribes
 from webhooks.outbound.publishing import formats
 from webhooks.outbound.publishing.filters import matches
+from webhooks.outbound.publishing.validation import promise_of, report_if_broken
 
 CHANNEL = "hub_deliveries"
 SPREAD_AT_ONCE = 50
@@ -62,8 +64,8 @@ def publish(
         Event.unscoped.bulk_create([event], ignore_conflicts=True)
         stored: Event = Event.unscoped.get(tenant_id=tenant_id, type=type, key=key)
         if stored.pk == event.pk:
-            body = {"id": event_id, "type": type, "created": formats.iso(created), "data": {"object": dict(object)}}
-            wanting = list(only) if only is not None else wanted_by(event, body)
+            # As JSON, which is what receivers see: a filter must say the same of it now and when it is replayed.
+            wanting = list(only) if only is not None else wanted_by(event, json.loads(event.payload))
             if len(wanting) <= SPREAD_AT_ONCE:
                 owe(event, wanting)
                 Event.unscoped.filter(pk=event.pk).update(spread_at=created)
@@ -74,8 +76,10 @@ def publish(
 
 
 def on_domain_event(event: DomainEvent) -> None:
-    """Publish a fact of a feature; its `private` part stays inside."""
-    publish(
+    """Publish a fact of a feature; its `private` part stays inside. One that breaks its schema is published all the same, and
+    raises an alert: what it tells of has happened."""
+    promise = promise_of(event.tenant_id, event.type)
+    stored = publish(
         tenant_id=event.tenant_id,
         type=event.type,
         object=event.object,
@@ -83,7 +87,9 @@ def on_domain_event(event: DomainEvent) -> None:
         object_id=event.object_id,
         key=event.key,
         channels=event.channels,
+        type_version=promise.version,
     )
+    report_if_broken(event.tenant_id, event.type, promise, stored.payload)
 
 
 def wanted_by(event: Event, body: Mapping[str, Any]) -> list[Endpoint]:

@@ -121,6 +121,17 @@ class MessageMoved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdminNotice:
+    """Something that the tenant's own admins must hear of by mail. `key` makes it unique: a second one of the same tenant and
+    key is not sent. `text` holds no secret and no URL of the tenant's."""
+
+    tenant_id: int
+    subject: str
+    text: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventTypesAsked:
     """Question to all features: which types of `DomainEvent` are there? Answered with a list of `KnownEventType`."""
 
@@ -132,6 +143,16 @@ class KnownEventType:
     name: str
     description: str
     example: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnEventAsked:
+    """Question to the webhooks: may a tenant's own system say that an event of this `type` happened? Answered with a text:
+    why not, or empty where it may. With an `object` also where it breaks the type's schema."""
+
+    tenant_id: int
+    type: str
+    object: Mapping[str, Any] | None = None
 
 
 def respond(question_class: type, responder: Responder) -> None:

@@ -9,7 +9,10 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 
-# Groups of title, icon and model.
+from integrations.models import User
+from webhooks.outbound.portal.access import tenants_of
+
+# Groups of title, icon and model; behind a question mark what its list shows.
 GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Payments",
@@ -46,8 +49,15 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Endpoints", "webhook", "webhooks_outbound.endpoint"),
             ("Deliveries", "outbox", "webhooks_outbound.delivery"),
+            ("Dead letters", "unsubscribe", "webhooks_outbound.delivery?state__exact=failed"),
             ("Events", "bolt", "webhooks_outbound.event"),
+            ("Event types", "label", "webhooks_outbound.eventtypedefinition"),
+            ("Replays", "replay", "webhooks_outbound.replay"),
+            ("Portal links", "link", "webhooks_outbound.portallink"),
+            ("Retention", "auto_delete", "webhooks_outbound.retentionpolicy"),
+            ("Inbound endpoints", "login", "webhooks_inbound.inboundendpoint"),
             ("Inbox", "inbox", "webhooks_inbound.receipt"),
+            ("Turned away", "block", "webhooks_inbound.rejection"),
         ),
     ),
     (
@@ -58,6 +68,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("Alerts", "notifications", "integrations.alert"),
             ("Circuit breakers", "electrical_services", "integrations.breakerstate"),
             ("Processes", "monitor_heart", "integrations.heartbeat"),
+            ("Audit", "history_edu", "integrations.auditentry"),
         ),
     ),
     (
@@ -83,11 +94,12 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return unfold's navigation with the pages that this person may see."""
     pages = {model._meta.label_lower: page for model, page in admin.site._registry.items()}
-    groups = [_group("Overview", [_item("Overview", "space_dashboard", reverse("admin:index")), *_extras()])]
+    groups = [_group("Overview", [_item("Overview", "space_dashboard", reverse("admin:index")), *_extras(request)])]
     for title, entries in GROUPS:
         items = [
-            _item(name, icon, reverse(f"admin:{label.replace('.', '_')}_changelist"))
-            for name, icon, label in entries
+            _model_item(request, name, icon, label, query)
+            for name, icon, model in entries
+            for label, _, query in [model.partition("?")]
             if label in pages and pages[label].has_view_permission(request)
         ]
         if items:
@@ -95,11 +107,20 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     return groups
 
 
-def _extras() -> list[dict[str, Any]]:
-    links = [
-        _item("Send & follow messages", "send", reverse("staff:home")),
-        _item("API documentation", "menu_book", "/api/docs"),
-    ]
+def _model_item(request: HttpRequest, name: str, icon: str, label: str, query: str) -> dict[str, Any]:
+    url = reverse(f"admin:{label.replace('.', '_')}_changelist")
+    if not query:
+        return _item(name, icon, url)
+    # Its rows' own pages belong to the whole list, so that only the list as it is linked here is "this" page.
+    here = request.path == url and query in request.META.get("QUERY_STRING", "")
+    return {**_item(name, icon, f"{url}?{query}"), "active": here}
+
+
+def _extras(request: HttpRequest) -> list[dict[str, Any]]:
+    links = [_item("Send & follow messages", "send", reverse("staff:home"))]
+    if isinstance(request.user, User) and tenants_of(request.user):
+        links.append(_item("Webhook portal", "webhook", reverse("portal:endpoints")))
+    links.append(_item("API documentation", "menu_book", "/api/docs"))
     if settings.DEMO:
         links.append(_item("Simulators & phone", "smartphone", "/simulator/"))
     return links

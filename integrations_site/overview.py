@@ -7,16 +7,21 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, Q, QuerySet, Sum
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
 from integrations.adminbase.access import is_operator
 from integrations.adminbase.render import COLOURS, money
+from integrations.contracts import clock
+from integrations.contracts.ids import first_id
 from integrations.models import Alert, CallLog, Direction, LogStatus, QueueItem, QueueState
 from integrations_site.platform.state import queue_depth, worker_count
+from integrations_site.platform.webhooks import DEAD_COUNTED, deliveries
 from payments.models import Payment, Status
+from webhooks.outbound.delivery.schedule import MAX_AGE
+from webhooks.outbound.models import Delivery, DeliveryState, Endpoint
 
 ALERTS_SHOWN = 6
 
@@ -39,6 +44,7 @@ class Overview:
     queue: list[Tile] = field(default_factory=list)
     payments: list[Tile] = field(default_factory=list)
     calls: list[Tile] = field(default_factory=list)
+    webhooks: list[Tile] = field(default_factory=list)
     system: list[Tile] = field(default_factory=list)
     alerts: list[dict[str, Any]] = field(default_factory=list)
     open_alerts: int = 0
@@ -55,6 +61,7 @@ def overview(request: HttpRequest) -> Overview:
         queue=_queue(request),
         payments=_payments(request, today),
         calls=_calls(request, today),
+        webhooks=_webhooks(request),
         system=_system(request),
         alerts=[_alert(alert) for alert in still_open[:ALERTS_SHOWN]] if still_open is not None else [],
         open_alerts=still_open.count() if still_open is not None else 0,
@@ -130,6 +137,29 @@ def _calls(request: HttpRequest, today: datetime) -> list[Tile]:
         Tile("Failed", f"{bad[0]:,}", _list(CallLog, "status__exact=failed"), "danger" if bad[0] else ""),
         Tile("Timed out", f"{bad[1]:,}", _list(CallLog, "status__exact=timeout"), "warning" if bad[1] else ""),
     ]
+
+
+def _webhooks(request: HttpRequest) -> list[Tile]:
+    rows, endpoints = _rows(Delivery, request), _rows(Endpoint, request)
+    if rows is None or endpoints is None:
+        return []
+    now = clock.now()
+    due = rows.filter(state=DeliveryState.PENDING, due_at__lte=now, endpoint__is_active=True).count()
+    # Over all tenants at once no index would serve: what metrics tell is counted tenant after tenant.
+    dead = deliveries().counts["dead"] if is_operator(request) else rows.filter(_died_since(now - DEAD_COUNTED)).count()
+    failing = endpoints.filter(is_active=True, health__failures__gt=0).count()
+    off = endpoints.filter(is_active=False).exclude(disabled_reason="").count()
+    return [
+        Tile("Due", f"{due:,}", _list(Delivery, "state__exact=pending")),
+        Tile("Dead since yesterday", f"{dead:,}", _list(Delivery, "state__exact=failed"), "danger" if dead else ""),
+        Tile("Endpoints failing", f"{failing:,}", _list(Endpoint, "is_active__exact=1"), "warning" if failing else ""),
+        Tile("Off by the hub", f"{off:,}", _list(Endpoint, "is_active__exact=0"), "danger" if off else ""),
+    ]
+
+
+def _died_since(since: datetime) -> Q:
+    # Ids begin with the time of their making, and tries end after MAX_AGE: only what a person sent again later is left out.
+    return Q(state=DeliveryState.FAILED, finished_at__gte=since, pk__gte=first_id("dlv", since - MAX_AGE))
 
 
 def _system(request: HttpRequest) -> list[Tile]:

@@ -20,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("simulator/", pages.simulator),
     path("admin/", admin.site.urls),
     path("staff/", include("integrations.messaging.staff.urls")),
+    path("portal/", include("webhooks.outbound.portal.urls")),
     path("healthz/live", health.live),
     path("healthz/ready", health.ready),
     path("metrics", metrics.metrics),

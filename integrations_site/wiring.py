@@ -17,9 +17,11 @@ from integrations.contracts.inbound import (
     ValidationAsked,
 )
 from integrations.events import (
+    AdminNotice,
     DomainEvent,
     EventTypesAsked,
     MessageMoved,
+    OwnEventAsked,
     ReceiptAsked,
     TimelineAsked,
     respond,
@@ -38,6 +40,7 @@ def connect() -> None:
     from payments import setup_handlers as setups
     from webhooks.inbound import selectors as receipts
     from webhooks.outbound import selectors as deliveries
+    from webhooks.outbound.publishing import own as own_events
     from webhooks.outbound.publishing import publish as outbound
 
     # What providers report.
@@ -61,11 +64,15 @@ def connect() -> None:
     respond(ReceiptAsked, messaging.answer_receipt)
     subscribe(MessageMoved, payment_receipts.on_message_moved)
 
+    # What the hub must tell a tenant's admins by mail.
+    subscribe(AdminNotice, messaging.on_admin_notice)
+
     # A message whose first way failed goes on by another.
     subscribe(MessageMoved, messaging.on_message_moved)
 
     # What may happen at all: told by the catalogue, asked for by notification rules.
     respond(EventTypesAsked, deliveries.known_event_types)
+    respond(OwnEventAsked, own_events.answer_own_event)
 
     # What each knows of an object.
     respond(TimelineAsked, ledger.timeline_entries)

@@ -7,7 +7,7 @@ from django.template.loader import render_to_string
 from django.utils.text import slugify
 
 from integrations.http.smtp import one_line
-from payments.mailer import sender, sender_address
+from integrations.runtime.mailer import sender, sender_address
 from payments.models import ReceiptDelivery, ReceiptReason
 from payments.receipts import receipt_of, render_receipt_pdf
 

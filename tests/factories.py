@@ -35,8 +35,12 @@ from integrations.secrets import seal
 from integrations.simulators import default_state_dir
 from integrations.tenancy.authentication import create_api_key
 from payments.models import PayerMethod, Payment, SetupIntent, Status
+from webhooks.inbound.endpoints.services import create_source
+from webhooks.inbound.models import InboundEndpoint
 from webhooks.outbound.endpoints import services as outbound
-from webhooks.outbound.models import Delivery, Endpoint
+from webhooks.outbound.models import Delivery, Endpoint, PortalLink, Replay
+from webhooks.outbound.portal import links as portal_links
+from webhooks.outbound.recovery.replays import start_replay
 
 START = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 PASSWORD = "correct-horse-battery"
@@ -221,6 +225,21 @@ def make_endpoint(tenant: Tenant, **fields: Any) -> Endpoint:
         return outbound.create_endpoint(tenant=tenant, **values)[0]
 
 
+def make_source(tenant: Tenant, **fields: Any) -> tuple[InboundEndpoint, str]:
+    """Store a generic source of inbound webhooks; return it with its secret. Without more it signs by plain HMAC, and all that
+    it sends is the tenant's own `shop.reported`."""
+    values: dict[str, Any] = {"scheme": "hmac", "name": "Shop", "event_types": {"*": "shop.reported"}, **fields}
+    given = values.pop("secret", "")
+    with scope(tenant=tenant):
+        endpoint, secret = create_source(tenant=tenant, secret=given, **values)
+    return endpoint, secret or given
+
+
+def make_portal_link(tenant: Tenant, **fields: Any) -> PortalLink:
+    with scope(tenant=tenant):
+        return portal_links.create_link(tenant=tenant, created_by="key test", **fields)[0]
+
+
 def make_delivery(endpoint: Endpoint) -> Delivery:
     """Publish an event that the endpoint is owed, and return what is owed."""
     with scope(tenant=endpoint.tenant):
@@ -228,3 +247,9 @@ def make_delivery(endpoint: Endpoint) -> Delivery:
             tenant_id=endpoint.tenant_id, type="payment.completed", object={"id": "pay_1"}, key=new_token()
         )
     return Delivery.unscoped.get(event=event, endpoint=endpoint)
+
+
+def make_replay(endpoint: Endpoint) -> Replay:
+    """Begin to send what failed within the last hour again; the queue's item waits."""
+    with scope(tenant=endpoint.tenant):
+        return start_replay(endpoint=endpoint, since=clock.now() - timedelta(hours=1))

@@ -121,6 +121,7 @@ _PAGES = {
     "log": "integrations.calllog",
     "delivery": "webhooks_outbound.delivery",
     "receipt": "webhooks_inbound.receipt",
+    "inbound_endpoint": "webhooks_inbound.inboundendpoint",
 }
 """Object types, as references and timelines name them, that have a page."""
 

@@ -7,6 +7,7 @@ import re
 import secrets
 import threading
 import time
+from datetime import datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case: no i, l, o, u
 
@@ -49,6 +50,11 @@ def new_id(prefix: str) -> str:
     """
     moment, random = _clockwork.next()
     return f"{prefix}_{_encode(moment, 10)}{_encode(random, 16)}"
+
+
+def first_id(prefix: str, at: datetime) -> str:
+    """Return what sorts before every id that is made at `at` (aware) or later, and after those made before."""
+    return f"{prefix}_{_encode(max(0, int(at.timestamp() * 1000)), 10)}"
 
 
 def is_id(prefix: str, value: str) -> bool:

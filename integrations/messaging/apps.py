@@ -10,6 +10,7 @@ class MessagingConfig(AppConfig):
     def ready(self) -> None:
         from integrations.messaging.closing import CloseJob
         from integrations.messaging.finding import FINDERS, FindJob
+        from integrations.messaging.jobs.admin_notices import AdminNoticeJob, AdminNoticeMailJob
         from integrations.messaging.jobs.balances import BalanceJob
         from integrations.messaging.jobs.expanding import ExpandJob
         from integrations.messaging.jobs.fallback import GoOnJob, ReceiptsJob
@@ -30,6 +31,8 @@ class MessagingConfig(AppConfig):
         jobs.register(GoOnJob())
         jobs.register(ReceiptsJob())
         jobs.register(NotifyJob())
+        jobs.register(AdminNoticeJob())
+        jobs.register(AdminNoticeMailJob())
         jobs.register(RecurJob())
         jobs.register(BalanceJob())
         jobs.register(ReleaseJob())

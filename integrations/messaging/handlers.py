@@ -4,10 +4,10 @@ and inside the tenant's scope."""
 from __future__ import annotations
 
 from integrations.contracts.inbound import MessageReceived, MessageReported
-from integrations.events import DomainEvent, MessageMoved, ReceiptAsked, ReceiptTaken
+from integrations.events import AdminNotice, DomainEvent, MessageMoved, ReceiptAsked, ReceiptTaken
 from integrations.messaging import inbound, reports
 from integrations.messaging.fallback import fallback
-from integrations.messaging.rules import notices, receipts
+from integrations.messaging.rules import admin_notices, notices, receipts
 
 
 def on_message_reported(event: MessageReported) -> None:
@@ -28,6 +28,11 @@ def on_message_moved(event: MessageMoved) -> None:
 def on_domain_event(event: DomainEvent) -> None:
     """Something happened to one of the tenant's objects: tell whom the tenant's rules name; see `notices.notify`."""
     notices.notify(event)
+
+
+def on_admin_notice(notice: AdminNotice) -> None:
+    """The hub has something to tell the tenant's admins: see `admin_notices.take`."""
+    admin_notices.take(notice)
 
 
 def on_payment_completed(event: DomainEvent) -> None:

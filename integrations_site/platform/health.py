@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
 from django.core.cache import cache
 from django.db import Error as DatabaseError
@@ -13,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from integrations_site.platform import state
+from integrations_site.platform import state, webhooks
 
 MIGRATED = "platform:migrated"
 
@@ -47,6 +49,18 @@ class QueueHealthSerializer(serializers.Serializer[None]):
     overdue_seconds = serializers.FloatField(help_text="How long the oldest due item has waited.")
 
 
+class WebhooksHealthSerializer(serializers.Serializer[None]):
+    due = serializers.IntegerField(help_text="Deliveries that may go at once.")
+    throttled = serializers.IntegerField(help_text="Due, but the endpoint is paused, its breaker open or its rate used up.")
+    waiting = serializers.IntegerField(help_text="For their next try.")
+    in_flight = serializers.IntegerField()
+    gathering = serializers.IntegerField(help_text="For a batch to fill.")
+    held = serializers.IntegerField(help_text="Their endpoint is off.")
+    dead = serializers.IntegerField(help_text="Failed for good within the last day.")
+    overdue_seconds = serializers.FloatField(help_text="How long the oldest due delivery has waited.")
+    throttled_seconds = serializers.FloatField(help_text="The same of the throttled ones.")
+
+
 class HealthSerializer(serializers.Serializer[None]):
     status = serializers.ChoiceField(
         choices=["ok", "degraded", "down"], help_text="`degraded`: no worker process is alive, queued work waits."
@@ -54,6 +68,7 @@ class HealthSerializer(serializers.Serializer[None]):
     version = serializers.CharField()
     database = serializers.ChoiceField(choices=["ok", "down"])
     queue = QueueHealthSerializer(allow_null=True)
+    webhooks = WebhooksHealthSerializer(allow_null=True)
     workers = serializers.IntegerField(allow_null=True, help_text="Worker processes alive, on all machines.")
     integrations_registered = serializers.IntegerField(allow_null=True, help_text="Provider accounts set up.")
     providers = serializers.IntegerField(help_text="Providers installed.")
@@ -74,17 +89,19 @@ class HealthView(APIView):
         },
     )
     def get(self, _request: Request) -> Response:
-        answer = {
+        answer: dict[str, Any] = {
             "status": "down",
             "version": settings.VERSION,
             "database": "down",
             "queue": None,
+            "webhooks": None,
             "workers": None,
             "integrations_registered": None,
             "providers": state.provider_count(),
         }
         try:
             depth = state.queue_depth()
+            owed = webhooks.deliveries()
             workers = state.worker_count()
             configs = state.config_count()
         except DatabaseError:
@@ -93,6 +110,11 @@ class HealthView(APIView):
             "status": "ok" if workers else "degraded",
             "database": "ok",
             "queue": {**depth.counts, "overdue_seconds": depth.overdue_seconds},
+            "webhooks": {
+                **owed.counts,
+                "overdue_seconds": owed.overdue_seconds,
+                "throttled_seconds": owed.throttled_seconds,
+            },
             "workers": workers,
             "integrations_registered": configs,
         }

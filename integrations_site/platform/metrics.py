@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from django.conf import settings
 from django.db import Error as DatabaseError
@@ -14,17 +14,19 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from integrations_site.platform import state
+from integrations_site.platform import state, webhooks
 
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
 class HubCollector(Collector):
-    """Queue depth, age of the oldest due item, live workers; `hub_database_up 0` alone where the database is away."""
+    """Queue and webhooks: depth, age of the oldest, live workers; `hub_database_up 0` alone where the database is away."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         try:
             depth, workers = state.queue_depth(), state.worker_count()
+            owed, lately = webhooks.deliveries(), webhooks.lately()
+            endpoints, inbox = webhooks.endpoints(), webhooks.inbox()
         except DatabaseError:
             yield GaugeMetricFamily("hub_database_up", "Whether the database answers", value=0)
             return
@@ -37,6 +39,36 @@ class HubCollector(Collector):
             "hub_queue_overdue_seconds", "How long the oldest due queue item has waited", value=depth.overdue_seconds
         )
         yield GaugeMetricFamily("hub_workers", "Worker processes alive on all machines", value=workers)
+        yield _labelled("hub_deliveries", "Webhook deliveries by state; dead: of the last day", "state", owed.counts)
+        yield _labelled(
+            "hub_delivery_overdue_seconds",
+            "How long the oldest due delivery has waited; throttled: where its endpoint may not be called just now",
+            "throttled",
+            {"no": owed.overdue_seconds, "yes": owed.throttled_seconds},
+        )
+        yield _labelled("hub_delivery_attempts", "Attempts of the last five minutes by result", "result", lately.results)
+        yield _labelled(
+            "hub_delivery_lag_seconds",
+            "How late attempts of the last five minutes began, throttled ones included",
+            "quantile",
+            {str(quantile): value for quantile, value in lately.lag.items()},
+        )
+        yield _labelled(
+            "hub_delivery_duration_seconds",
+            "How long attempts of the last five minutes took",
+            "quantile",
+            {str(quantile): value for quantile, value in lately.duration.items()},
+        )
+        yield _labelled("hub_webhook_endpoints", "Webhook endpoints by state of their breaker", "breaker", endpoints)
+        yield GaugeMetricFamily("hub_receipts_waiting", "Inbound webhooks to be worked off", value=inbox.waiting)
+        yield GaugeMetricFamily("hub_rejections_today", "Inbound requests turned away today (UTC)", value=inbox.rejected_today)
+
+
+def _labelled(name: str, text: str, label: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for value, number in values.items():
+        family.add_metric([value], number)
+    return family
 
 
 @require_safe

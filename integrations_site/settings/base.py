@@ -37,6 +37,13 @@ METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=90)
 # Stored webhook requests, those of strangers included; what still waits to be processed stays.
 RECEIPT_RETENTION_DAYS = env.int("RECEIPT_RETENTION_DAYS", default=90)
+# Outbound webhooks, where a tenant's own policy does not say otherwise: payloads and answers, events with their deliveries,
+# and those that failed; and how many deliveries may die within a day before an alert is raised.
+WEBHOOK_PAYLOAD_DAYS = env.int("WEBHOOK_PAYLOAD_DAYS", default=30)
+WEBHOOK_LOG_DAYS = env.int("WEBHOOK_LOG_DAYS", default=90)
+WEBHOOK_FAILED_DAYS = env.int("WEBHOOK_FAILED_DAYS", default=180)
+WEBHOOK_DEAD_LETTER_ALARM = env.int("WEBHOOK_DEAD_LETTER_ALARM", default=100)
+AUDIT_RETENTION_DAYS = env.int("AUDIT_RETENTION_DAYS", default=730)
 
 INSTALLED_APPS = [
     "integrations_site.apps.SiteConfig",
@@ -78,6 +85,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "integrations_site.request_log.RequestLogMiddleware",
+    "integrations.access.gate.RefuseKeyInUrl",
     "integrations.tenancy.middleware.SessionScopeMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
@@ -202,6 +210,8 @@ REST_FRAMEWORK = {
     "COERCE_DECIMAL_TO_STRING": True,
 }
 API_RATE_PER_MINUTE = env.int("API_RATE_PER_MINUTE", default=1200)
+# What a tenant may give a key of its own at most.
+API_RATE_MAX_PER_MINUTE = env.int("API_RATE_MAX_PER_MINUTE", default=6000)
 DRF_STANDARDIZED_ERRORS = {"EXCEPTION_FORMATTER_CLASS": "integrations.tenancy.errors.HubExceptionFormatter"}
 SPECTACULAR_SETTINGS = {
     "TITLE": "Integrations Hub",

@@ -16,10 +16,10 @@ from integrations.adminbase.filters import ProviderFilter
 from integrations.adminbase.render import badge, link, moment, money, one_line, pretty_json, reference, table, when
 from integrations.events import TimelineEntry
 from integrations.models import Role
+from integrations.runtime.mailer import is_set_up
 from payments import receipts
 from payments.admin.buttons import PaymentButtons
 from payments.admin.disputes import dispute_badge
-from payments.mailer import is_set_up
 from payments.models import Payment, Status
 from payments.selectors import payment_timeline
 

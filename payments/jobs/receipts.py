@@ -12,7 +12,7 @@ from integrations.contracts.errors import AuthenticationFailed, OutcomeUnknown, 
 from integrations.models import QueueItem, QueueState
 from integrations.runtime.alerts import raise_alert, resolve_alert
 from integrations.runtime.jobs import Call, EffectJob
-from payments.mail_log import send_logged
+from integrations.runtime.mail_log import send_logged
 from payments.models import DeliveryState, ReceiptDelivery
 from payments.receipt_mail import receipt_mail
 

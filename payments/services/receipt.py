@@ -11,10 +11,9 @@ from integrations.contracts import clock
 from integrations.contracts.errors import Conflict, InvalidRequest, NotConfigured
 from integrations.contracts.ids import new_id
 from integrations.events import ReceiptAsked, ReceiptTaken, ask
-from integrations.runtime import idempotency
+from integrations.runtime import idempotency, mailer
 from integrations.runtime.alerts import raise_alert
 from integrations.runtime.queue import enqueue
-from payments import mailer
 from payments.models import (
     DeliveryState,
     Operation,

@@ -25,7 +25,7 @@ from integrations.messaging.models import (
     Suppression,
     UnmatchedReport,
 )
-from integrations.models import Alert, Attempt, Config, Membership, PrimaryConfig, ProviderGrant, QueueState, Tenant
+from integrations.models import Alert, Attempt, AuditEntry, Config, Membership, PrimaryConfig, ProviderGrant, QueueState, Tenant
 from integrations.secrets import seal
 from integrations.tenancy.authentication import create_api_key
 from payments.models import (
@@ -42,9 +42,18 @@ from payments.models import (
     SetupIntent,
 )
 from tests import factories
-from webhooks.inbound.models import Receipt
+from webhooks.inbound.models import Receipt, Rejection
 from webhooks.outbound.endpoints.services import create_endpoint
-from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Event
+from webhooks.outbound.models import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    Event,
+    EventTypeDefinition,
+    PortalLink,
+    Replay,
+    RetentionPolicy,
+)
 
 CANARY = "canary-9f3b61d27c"
 """A secret of every config here; whatever shows it leaks."""
@@ -217,6 +226,7 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         status="processed",
         received_at=now,
     )
+    source, _secret = factories.make_source(tenant, name=f"source of {tenant.slug}", secret=CANARY)
     member = factories.make_user(f"clerk-of-{tenant.slug}")
     payment = make_payment(tenant)
     setup = make_setup(tenant, config)
@@ -234,6 +244,16 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         delivery,
         message,
         receipt,
+        source,
+        Rejection.objects.create(
+            tenant=tenant,
+            endpoint=source,
+            key=new_token(),
+            source=source.pk,
+            reason="malformed",
+            day=now.date(),
+            last_at=now,
+        ),
         payment,
         make_dispute(payment),
         line,
@@ -244,6 +264,13 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         AllocationRule.unscoped.create(tenant=tenant, pattern=r"INV-\d+", reference_type="invoice"),
         Alert.objects.create(tenant=tenant, kind="sample", subject=tenant.slug, message=f"look at {tenant.slug}"),
         Membership.unscoped.create(tenant=tenant, user=member, role="staff"),
+        EventTypeDefinition.unscoped.create(tenant=tenant, name=f"booking.{tenant.slug.replace('-', '_')}"),
+        PortalLink.unscoped.create(
+            tenant=tenant, label=f"link of {tenant.slug}", token_hash=new_token(), expires_at=now + timedelta(days=365)
+        ),
+        Replay.unscoped.create(tenant=tenant, endpoint=endpoint, mode="failed", since=now - timedelta(days=1), until=now),
+        RetentionPolicy.unscoped.create(tenant=tenant, payload_days=30),
+        AuditEntry.unscoped.create(tenant=tenant, actor=f"admin of {tenant.slug}", action="config.updated"),
         ProviderGrant.unscoped.create(tenant=tenant, provider_id="africastalking"),
         NotificationRule.unscoped.create(
             tenant=tenant,

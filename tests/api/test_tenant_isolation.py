@@ -19,10 +19,12 @@ from rest_framework.test import APIClient
 from integrations.contracts.messaging import Media
 from integrations.management.samples import SampleJob
 from integrations.messaging.models import Device, Message, Suppression
-from integrations.models import ApiKey, IdempotencyRecord, Tenant
+from integrations.models import ApiKey, ApiKeyUsage, IdempotencyRecord, Tenant
 from integrations.models.base import TenantOwned
 from integrations.runtime import jobs
+from integrations.tenancy.authentication import create_api_key
 from tests import factories
+from webhooks.outbound.models import EventTypeDefinition
 
 pytestmark = pytest.mark.django_db
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -65,6 +67,14 @@ BODIES: dict[tuple[str, str], Any] = {
     ("put", "webhooks/{endpoint_id}"): {"name": "mine now", "url": "http://127.0.0.1:8999/x", "events": ["*"]},
     ("patch", "webhooks/{endpoint_id}"): {"name": "mine now"},
     ("post", "webhooks/{endpoint_id}/test"): {},
+    ("put", "webhooks/{endpoint_id}/events"): {"events": ["*"]},
+    ("post", "webhooks/{endpoint_id}/rotate-secret"): {"overlap_seconds": 0},
+    ("post", "webhooks/{endpoint_id}/replay"): {"since": "2024-01-01T00:00:00Z", "until": "2024-01-02T00:00:00Z"},
+    ("put", "integration/webhooks/{endpoint_id}"): {"name": "mine now", "url": "http://127.0.0.1:8999/x", "events": ["*"]},
+    ("patch", "integration/webhooks/{endpoint_id}"): {"name": "mine now"},
+    ("post", "integration/webhooks/{endpoint_id}/dispatch"): {},
+    ("put", "integrations/inbound-endpoints/{inbound_endpoint_id}"): {"name": "mine now"},
+    ("patch", "integrations/inbound-endpoints/{inbound_endpoint_id}"): {"name": "mine now"},
     ("post", "integrations/inbound-messages/{inbound_id}/reply"): {"text": "taken over"},
     ("post", "integrations/messages/{message_id}/settle"): {"arrived": False},
     ("post", "payments/{payment_id}/receipt"): {"channel": "sms"},
@@ -116,8 +126,11 @@ def api_routes() -> list[Route]:
 NO_ROWS = {"schema", "docs", "redoc", "integrations/sms/balance", "integrations/whatsapp/templates"}
 """Documents, and questions to the tenant's own provider."""
 
+FOR_ANYBODY = {"webhooks/{endpoint_id}/public-keys"}
+"""Receivers have no account here, and fetch the public keys that verify what we send them. Nothing else is in the answer."""
+
 ROUTES = api_routes()
-WITH_IDS = [route for route in ROUTES if route.parameters - NO_IDS]
+WITH_IDS = [route for route in ROUTES if route.parameters - NO_IDS and route.path not in FOR_ANYBODY]
 LISTS = [route for route in ROUTES if not route.parameters and "get" in route.methods and route.path not in NO_ROWS]
 
 
@@ -154,7 +167,13 @@ def theirs(other_tenant: Tenant) -> dict[str, Any]:
         "setup_id": factories.make_setup(gateway).pk,
         "method_id": factories.make_payer_method(gateway).pk,
         "endpoint_id": endpoint.pk,
+        "inbound_endpoint_id": factories.make_source(other_tenant)[0].pk,
         "delivery_id": factories.make_delivery(endpoint).pk,
+        "replay_id": factories.make_replay(endpoint).pk,
+        "event_id": factories.make_delivery(endpoint).event_id,
+        "type_name": EventTypeDefinition.unscoped.create(tenant=other_tenant, name="their.own_type").name,
+        "key_id": create_api_key(tenant=other_tenant, name="their key")[0].pk,
+        "link_id": factories.make_portal_link(other_tenant).pk,
     }
 
 
@@ -164,7 +183,7 @@ def everything_of(tenant: Tenant) -> dict[str, list[dict[str, Any]]]:
     return {
         model._meta.label: list(model.unscoped.filter(tenant=tenant).order_by("pk").values())
         for model in models
-        if model not in (ApiKey, IdempotencyRecord)
+        if model not in (ApiKey, ApiKeyUsage, IdempotencyRecord)
     }
 
 
@@ -219,8 +238,8 @@ def test_the_owner_sees_all_of_it_in_the_lists(
     owner = api(other_tenant)
     bodies = [owner.get(route.url({})).json() for route in LISTS]
     seen = {row.get("id") for body in bodies if "results" in body for row in body["results"]}
-    assert set(theirs.values()) - seen == {theirs["delivery_id"], theirs["setup_id"]}, (
-        "deliveries are listed below their endpoint, and setups are not listed"
+    assert set(theirs.values()) - seen == {theirs["replay_id"], theirs["setup_id"], theirs["type_name"]}, (
+        "replays are listed below their endpoint, setups are not listed, and event types have a name for an id"
     )
 
 
@@ -236,6 +255,8 @@ def test_the_owner_sees_all_of_it_in_the_lists(
         ("integrations/setup/mpesa/credentials", {"config": "{payment_provider_id}", "values": {}}, 400),
         ("integrations/email/send", {"to": "a@x.ke", "subject": "a", "text": "a", "config": "{config_id}"}, 422),
         ("integrations/push/ack", {"message": "{message_id}", "event": "opened"}, 404),
+        ("webhooks/filters/test", {"filter": {}, "event": "{event_id}"}, 400),
+        ("webhooks/filters/test", {"filter": {}, "type": "{type_name}"}, 400),
         ("integrations/push/send", {"to": "c-device-token", "body": "hi", "config": "{config_id}"}, 422),
         ("integrations/sms/send", {"to": "+254712345678", "message": "hi", "config": "{config_id}"}, 422),
     ],

@@ -96,6 +96,7 @@ def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path, taken: 
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_whole_demo_runs_and_runs_again(tmp_path: Path) -> None:
     var_dir = tmp_path / "var"
     server = EmbeddedPostgres(var_dir)

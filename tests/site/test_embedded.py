@@ -171,6 +171,7 @@ def test_a_killed_server_is_started_again_with_its_data_and_port(server: Embedde
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_backend_that_does_not_notice_the_death_of_its_server_is_ended(server: EmbeddedPostgres) -> None:
     url = server.start()
     with contextlib.closing(psycopg.connect(url, autocommit=True)) as stuck:

@@ -20,7 +20,7 @@ from integrations_site.embedded.address import REPOSITORY
 from integrations_site.supervisor import parts
 from tests.site.test_lifeline import alive, wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 SETTINGS = "integrations_site.settings.test"
 
 

@@ -8,7 +8,10 @@ class OutboundConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from integrations.runtime import shifts
-        from webhooks.outbound.delivery import engine
+        from integrations.runtime import jobs, shifts
+        from webhooks.outbound.delivery import digest, engine
+        from webhooks.outbound.recovery.replays import ReplayJob
 
         shifts.register_shift("delivery", engine.run_shift)
+        jobs.register(digest.DigestJob())
+        jobs.register(ReplayJob())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from integrations.events import EventTypesAsked, KnownEventType, TimelineAsked, TimelineEntry
 from webhooks.outbound.event_types import CATALOGUE, TEST_EVENT
 from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Endpoint
+from webhooks.outbound.publishing import formats
 
 
 def timeline_entries(asked: TimelineAsked) -> list[TimelineEntry]:
@@ -27,7 +28,7 @@ def timeline_entries(asked: TimelineAsked) -> list[TimelineEntry]:
             object_id=delivery.pk,
         )
         for delivery in deliveries
-        if delivery.state in (DeliveryState.PENDING, DeliveryState.HELD)
+        if delivery.state not in (DeliveryState.DELIVERED, DeliveryState.FAILED)
     ]
     return sorted(entries, key=lambda entry: entry.at)
 
@@ -39,6 +40,20 @@ def known_event_types(asked: EventTypesAsked) -> list[KnownEventType]:
         for each in CATALOGUE
         if each.name != TEST_EVENT
     ]
+
+
+def body_sent(delivery: Delivery) -> str | None:
+    """Return the very text that goes out for a delivery, in its endpoint's format; for one that carries a batch that is owed
+    or was sent, the whole batch. None where nothing is left to send: the payload was erased, or is no longer kept."""
+    if not delivery.event.payload:
+        return None
+    aboard = delivery.passengers.select_related("event").order_by("position")
+    payloads = [delivery.event.payload, *(each.event.payload for each in aboard)]
+    try:
+        rendered = [formats.render(each, delivery.endpoint.payload_format) for each in payloads if each]
+    except (ValueError, TypeError, KeyError):  # of a shape that the format can't be made of: it is stored as it is
+        return delivery.event.payload
+    return formats.batch(delivery.pk, delivery.created, rendered) if len(payloads) > 1 else rendered[0]
 
 
 def _of_attempt(attempt: DeliveryAttempt, delivery: Delivery) -> TimelineEntry:
@@ -61,4 +76,8 @@ def _name(endpoint: Endpoint) -> str:
 def _owed(delivery: Delivery) -> str:
     if delivery.state == DeliveryState.HELD:
         return "held while the endpoint is off"
+    if delivery.state == DeliveryState.GATHERING:
+        return "gathers for a batch"
+    if delivery.state == DeliveryState.BATCHED:
+        return "goes out in a batch"
     return "being sent" if delivery.in_flight() else f"due, attempt {delivery.attempts + 1}"

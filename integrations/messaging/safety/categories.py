@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from integrations.messaging.models import MessageCategory
 
 ORDINARY_PRIORITY = 5
+OPERATIONAL = "operational"
+"""What the hub tells a tenant's own admins. People do not choose it for what they write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ BUILT_IN = {
     "": Category("", can_unsubscribe=False),
     "otp": Category("otp", is_critical=True, can_unsubscribe=False, priority=1, label="One-time codes"),
     "receipt": Category("receipt", is_critical=True, can_unsubscribe=False, priority=3, label="Receipts"),
+    OPERATIONAL: Category(OPERATIONAL, is_critical=True, can_unsubscribe=False, priority=3, label="Notices of the hub"),
     "bulk": Category("bulk", priority=8, label="Announcements"),
 }
 

@@ -14,7 +14,7 @@ from integrations.contracts import clock
 from integrations.contracts.messaging import MessageState
 from integrations.messaging.email import html_text
 from integrations.messaging.models import Channel, MessageCategory, MessageTemplate, RecipientList
-from integrations.messaging.safety.categories import BUILT_IN, category_of
+from integrations.messaging.safety.categories import BUILT_IN, OPERATIONAL, category_of
 from integrations.messaging.sms.services import MAX_LENGTH
 from integrations.messaging.staff.access import Desk
 from integrations.messaging.staff.keeping import is_id, new_id
@@ -187,7 +187,9 @@ class WriteForm(forms.Form):
 
     def _categories(self) -> list[tuple[str, str]]:
         own = MessageCategory.objects.values_list("name", flat=True)
-        found = [category_of(self.desk.tenant.pk, name) for name in dict.fromkeys((*BUILT_IN, *own)) if name]
+        found = [
+            category_of(self.desk.tenant.pk, name) for name in dict.fromkeys((*BUILT_IN, *own)) if name not in ("", OPERATIONAL)
+        ]
         offered = [each for each in found if not each.is_critical or self.desk.may_use_critical]
         return [("", "As usual"), (ORDINARY, "Ordinary message"), *((each.name, each.label or each.name) for each in offered)]
 

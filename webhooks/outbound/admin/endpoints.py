@@ -1,96 +1,106 @@
-"""Endpoints, events, deliveries and attempts: what is told to whom, and how that went."""
+"""Endpoints: what each wants and how it is sent, how it fares, and what a person may do about that."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Count, Min, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter, FieldTextFilter, RangeDateTimeFilter
-from unfold.decorators import action, display
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
+from unfold.decorators import display
 
-from integrations.adminbase.base import Button, TenantOwnedForm, TenantScopedAdmin
-from integrations.adminbase.render import badge, moment, pretty_json, reference, table, when
-from integrations.contracts.errors import Conflict
+from integrations.adminbase.base import Button, TenantScopedAdmin
+from integrations.adminbase.render import badge, moment, reference, table, when
+from integrations.contracts import clock
+from integrations.secrets import SecretUnreadable
+from webhooks.outbound.admin.endpoint_forms import EndpointForm, RecoverForm, RotateForm, SwitchOnForm
+from webhooks.outbound.delivery.health import DISABLE_AFTER, DISABLE_FAILURES
 from webhooks.outbound.endpoints import services
-from webhooks.outbound.endpoints.serializers import EndpointInput
-from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event
-from webhooks.outbound.recovery.resending import retry_delivery
+from webhooks.outbound.endpoints.urls import masked_url
+from webhooks.outbound.models import Breaker, Delivery, DeliveryState, Endpoint, EndpointHealth
+from webhooks.outbound.recovery.replays import start_replay
+from webhooks.outbound.signing import in_use
 
 ROWS_SHOWN = 50
 CREATED = when("created", "Created")
-
-
-class EndpointForm(TenantOwnedForm):
-    """The API's own checks of URL and event types, as a form."""
-
-    url = forms.CharField(max_length=2000, label="URL", widget=UnfoldAdminTextInputWidget())
-    events = forms.CharField(
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}),
-        help_text="One on each line: a type such as payment.completed, a group such as payment.*, or * for everything.",
-    )
-
-    class Meta:
-        model = Endpoint
-        fields = ("tenant", "name", "url", "events", "is_active")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.instance.events and "events" in self.fields:
-            self.initial["events"] = "\n".join(self.instance.events)
-
-    def clean_events(self) -> list[str]:
-        return [line.strip() for line in self.cleaned_data["events"].replace(",", "\n").splitlines() if line.strip()]
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean()
-        given = {name: cleaned[name] for name in ("url", "events") if name in cleaned}
-        checked = EndpointInput(data=given, partial=True)
-        if not checked.is_valid():
-            for name, problems in checked.errors.items():
-                self.add_error(name, [str(problem) for problem in _flat(problems)])
-        return cleaned
-
-
-def _flat(problems: Any) -> list[Any]:
-    if isinstance(problems, dict):
-        return [each for value in problems.values() for each in _flat(value)]
-    return [each for value in problems for each in _flat(value)] if isinstance(problems, list) else [problems]
+SHOWN_ONCE = "Give it to the receiving system now: it checks our signatures with it. It can't be shown again."
+WHAT = ["name", "url", "events", "channels", "filter"]
+HOW = ["payload_format", "ordering", ("batch_size", "batch_wait"), "own_headers"]
+LIMITS = [("max_in_flight", "rate_per_second"), "retry_delays"]
 
 
 @admin.register(Endpoint)
 class EndpointAdmin(TenantScopedAdmin):
-    """Made and changed through the services; the signing secret is shown once, header values never."""
+    """Made and changed through the services; a signing secret is shown once, header values never."""
 
     can_add = can_change = can_delete = True
     form = EndpointForm
-    list_display = ("shown_name", "url", "shown_events", "state", CREATED)
-    list_filter = (("is_active", BooleanRadioFilter),)
-    search_fields = ("name", "url", "id")
-    buttons = (Button("test", "Send a test event", "send", "primary"),)
+    list_display = ("shown_name", "shown_url", "shown_events", "state", "shown_breaker", CREATED)
+    list_filter = (("is_active", BooleanRadioFilter), ("health__breaker", ChoicesDropdownFilter))
+    search_fields = ("name", "id")
+    related = ("health",)
+    buttons = (
+        Button("test", "Send a test event", "send", "primary"),
+        Button("rotate", "Rotate the secret", "key", form=RotateForm),
+        Button("recover", "Send events again", "replay", form=RecoverForm),
+        Button("enable", "Switch on", "toggle_on", "primary", form=SwitchOnForm),
+        Button("disable", "Switch off", "toggle_off", confirm="What happens from now on is kept until it is on again."),
+    )
     actions = None
-    readonly_fields = ("state", "header_names", "created", "updated")
-    panels = (("Last deliveries", "last_deliveries"),)
+    readonly_fields = ("shown_url", "state", "created", "updated")
+    panels = (
+        ("Health", "health_table"),
+        ("What it is owed", "backlog"),
+        ("Signing keys", "keys_table"),
+        ("Last deliveries", "last_deliveries"),
+    )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Endpoint]:
         return super().get_queryset(request).filter(deleted_at__isnull=True)
 
+    def get_search_fields(self, request: HttpRequest) -> Any:
+        # Who sees a URL masked must not find out the rest by searching for it.
+        return (*self.search_fields, "url") if self.may_act(request) else self.search_fields
+
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        own = ["name", "url", "events", "is_active"]
-        self.fieldsets = [(None, {"fields": own})]
+        what, how, limits = list(WHAT), list(HOW), list(LIMITS)
+        if obj is None:
+            how += ["scheme", "secret"]
+            limits += ["is_active"]
+        elif obj.masked_headers() is None:
+            how.remove("own_headers")
+        if not (self.has_change_permission(request, obj) if obj is not None else self.has_add_permission(request)):
+            what[what.index("url")] = "shown_url"
+        self.fieldsets = [
+            ("What it gets", {"fields": what}),
+            ("How it is sent", {"fields": how}),
+            ("Limits", {"fields": limits}),
+        ]
         if obj is not None:
-            about = {"fields": ("state", "header_names", ("created", "updated"))}
-            self.fieldsets = [*self.fieldsets, ("About", about)]
+            self.fieldsets = [*self.fieldsets, ("About", {"fields": ("state", ("created", "updated"))})]
         return super().get_fieldsets(request, obj)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        if obj is not None:  # a key is made with the endpoint; later there is a button
+            for name in ("scheme", "secret"):
+                form.base_fields.pop(name, None)
+        return form
+
+    # --- columns and fields -------------------------------------------------------------------------------------------
 
     @display(description="Endpoint", ordering="name")
     def shown_name(self, obj: Endpoint) -> str:
         return obj.name or obj.pk
+
+    @display(description="URL", ordering="url")
+    def shown_url(self, obj: Endpoint) -> str:
+        """A URL may hold a token: whole it stands only in the form of who may change it."""
+        return masked_url(obj.url)
 
     @display(description="Events")
     def shown_events(self, obj: Endpoint) -> str:
@@ -102,10 +112,58 @@ class EndpointAdmin(TenantScopedAdmin):
             return badge("active")
         return badge("failed", f"switched off: {obj.disabled_reason}") if obj.disabled_reason else badge("off")
 
+    @display(description="Breaker", ordering="health__breaker")
+    def shown_breaker(self, obj: Endpoint) -> SafeString:
+        health = getattr(obj, "health", None)
+        return badge(health.breaker if health is not None else Breaker.CLOSED)
+
     @display(description="Own headers")
-    def header_names(self, obj: Endpoint) -> str:
-        masked = obj.masked_headers()
-        return "can't be read" if masked is None else ", ".join(masked) or "none"
+    def own_headers(self, obj: Endpoint) -> str:
+        """What who may only read sees in the field's place."""
+        return "\n".join(f"{name}: {value}" for name, value in (obj.masked_headers() or {}).items()) or "-"
+
+    # --- panels -------------------------------------------------------------------------------------------------------
+
+    def health_table(self, request: HttpRequest, obj: Endpoint) -> SafeString:
+        health = EndpointHealth.objects.filter(endpoint=obj).first()
+        if health is None:
+            return table(("Measure", "Now"), [], empty="Nothing is known yet.")
+        until = f" until {moment(health.breaker_until)}" if health.breaker == Breaker.OPEN else ""
+        rows = [
+            ("Breaker", SafeString(badge(health.breaker) + until)),
+            ("Failures in a row", f"{health.failures:,}"),
+            ("Failing since", moment(health.failing_since)),
+            ("On the way to being switched off", f"{_progress(health)} %"),
+            ("Paused until", moment(health.paused_until if _ahead(health.paused_until) else None)),
+            ("Last success", moment(health.last_success_at)),
+            ("Last failure", moment(health.last_failure_at)),
+        ]
+        return table(("Measure", "Now"), rows)
+
+    def backlog(self, request: HttpRequest, obj: Endpoint) -> SafeString:
+        now = clock.now()
+        mine = Delivery.objects.filter(endpoint=obj)
+        pending = mine.filter(state=DeliveryState.PENDING).aggregate(
+            number=Count("pk"), due=Count("pk", filter=Q(due_at__lte=now)), oldest=Min("due_at", filter=Q(due_at__lte=now))
+        )
+        age = f"{timedelta(seconds=int((now - pending['oldest']).total_seconds()))}" if pending["oldest"] else "-"
+        rows = [
+            ("Due now", f"{pending['due']:,}"),
+            ("Due the longest (h:mm:ss)", age),
+            ("On its way, or waiting for its next try", f"{pending['number'] - pending['due']:,}"),
+            ("Gathering for a batch", f"{mine.filter(state=DeliveryState.GATHERING).count():,}"),
+        ]
+        if not obj.is_active:
+            rows.append(("Held until it is on again", f"{mine.filter(state=DeliveryState.HELD).count():,}"))
+        return table(("Which", "Deliveries"), rows)
+
+    def keys_table(self, request: HttpRequest, obj: Endpoint) -> SafeString:
+        try:
+            keys = in_use(obj.signing_keys(), clock.now())
+        except SecretUnreadable:
+            return badge("failed", "They can't be opened: is their encryption key missing?")
+        rows = [(key["id"], key["scheme"], moment(key["created"]), moment(key["expires_at"])) for key in keys]
+        return table(("Key", "Scheme", "Made", "Signs until"), rows)
 
     def last_deliveries(self, request: HttpRequest, obj: Endpoint) -> SafeString:
         found = Delivery.objects.filter(endpoint=obj).select_related("event")[:ROWS_SHOWN]
@@ -115,12 +173,17 @@ class EndpointAdmin(TenantScopedAdmin):
         ]
         return table(("Created", "Type", "Delivery", "State", "Attempts"), rows)
 
+    # --- saving -------------------------------------------------------------------------------------------------------
+
     def save_model(self, request: HttpRequest, obj: Endpoint, form: Any, change: bool) -> None:
         if not self.may_act(request, obj):
             raise PermissionDenied
-        given = {name: form.cleaned_data[name] for name in ("name", "url", "events", "is_active")}
+        given = {name: value for name, value in form.checked.items() if name != "held"}
         if change:
-            services.update_endpoint(endpoint_id=obj.pk, changes=given)
+            known = {*services.PLAIN_FIELDS, "headers"}
+            services.update_endpoint(
+                endpoint_id=obj.pk, changes={name: value for name, value in given.items() if name in known}
+            )
             return
         made, secret = services.create_endpoint(tenant=obj.tenant, **given)
         obj.pk = made.pk
@@ -134,138 +197,53 @@ class EndpointAdmin(TenantScopedAdmin):
         return [str(obj) for obj in objs], {}, set(), []
 
     def response_add(self, request: HttpRequest, obj: Endpoint, post_url_continue: str | None = None) -> HttpResponse:
+        secret = request._hub_secret  # type: ignore[attr-defined]
+        return self._shown_secret(request, obj, secret)
+
+    def _shown_secret(self, request: HttpRequest, obj: Endpoint, secret: str) -> HttpResponse:
         return self.shown_once(
-            request,
-            obj,
-            title="The endpoint's signing secret",
-            label=str(obj),
-            value=request._hub_secret,  # type: ignore[attr-defined]
-            hint="Give it to the receiving system now: it checks our signatures with it. It can't be shown again.",
+            request, obj, title="The endpoint's signing secret", label=str(obj), value=secret, hint=SHOWN_ONCE
         )
 
+    # --- buttons ------------------------------------------------------------------------------------------------------
+
     def offers(self, request: HttpRequest, obj: Endpoint, button: Button) -> bool:
-        return obj.is_active
+        return button.name == "rotate" or obj.is_active == (button.name != "enable")
 
     def press_test(self, request: HttpRequest, obj: Endpoint) -> str:
         delivery = services.send_test(endpoint=obj)
         return f"A test event is on its way: delivery {delivery.pk}."
 
+    def press_rotate(self, request: HttpRequest, obj: Endpoint, data: dict[str, Any]) -> HttpResponse:
+        _endpoint, key = services.rotate_secret(endpoint_id=obj.pk, overlap=data["overlap"], scheme=data["scheme"])
+        return self._shown_secret(request, obj, key["secret"])
 
-@admin.register(Event)
-class EventAdmin(TenantScopedAdmin):
-    """Facts that were published; the payload is the very text that is sent."""
+    def press_recover(self, request: HttpRequest, obj: Endpoint, data: dict[str, Any]) -> str:
+        replay = start_replay(
+            endpoint=obj,
+            since=clock.now() - data["hours"],
+            mode=data["mode"],
+            types=data["types"],
+            requested_by=str(request.user),
+        )
+        return f"{replay.total:,} events are being sent again: see {replay.pk} among the replays."
 
-    list_display = (CREATED, "type", "shown_id", "about")
-    list_display_links = (CREATED, "type")
-    list_filter = (("type", FieldTextFilter), ("created", RangeDateTimeFilter))
-    search_fields = ("id", "type", "object_id")
-    fieldsets = ((None, {"fields": (("type", "shown_id"), ("about", "created"), "key")}),)
-    readonly_fields = ("shown_id", "about")
-    panels = (("Deliveries", "deliveries_table"), ("Payload", "shown_payload"))
+    def press_enable(self, request: HttpRequest, obj: Endpoint, data: dict[str, Any]) -> str:
+        services.update_endpoint(endpoint_id=obj.pk, changes={"is_active": True}, held=data["held"])
+        return "It is on again." if data["held"] == "send" else "It is on again; what was kept is discarded."
 
-    @display(description="Event", ordering="id")
-    def shown_id(self, obj: Event) -> str:
-        return obj.pk
-
-    @display(description="About")
-    def about(self, obj: Event) -> SafeString:
-        return reference(obj.object_type, obj.object_id)
-
-    def shown_payload(self, request: HttpRequest, obj: Event) -> SafeString:
-        return pretty_json(obj.payload)
-
-    def deliveries_table(self, request: HttpRequest, obj: Event) -> SafeString:
-        found = Delivery.objects.filter(event=obj).select_related("endpoint")
-        rows = [
-            (str(each.endpoint), reference("delivery", each.pk), badge(each.state), each.attempts, each.last_error or "-")
-            for each in found
-        ]
-        return table(("Endpoint", "Delivery", "State", "Attempts", "Last error"), rows, empty="Nobody subscribes to it.")
+    def press_disable(self, request: HttpRequest, obj: Endpoint) -> str:
+        services.update_endpoint(endpoint_id=obj.pk, changes={"is_active": False})
+        return "It is off. What happens from now on is kept for it."
 
 
-@admin.register(Delivery)
-class DeliveryAdmin(TenantScopedAdmin):
-    """One event owed to one endpoint, with each try; any may be sent once more."""
+def _progress(health: EndpointHealth) -> int:
+    """Return how far the endpoint is on the way to being switched off, in per cent: by time and by failures, both."""
+    if health.failing_since is None:
+        return 0
+    by_time = (clock.now() - health.failing_since) / DISABLE_AFTER
+    return min(100, int(100 * min(by_time, health.failures / DISABLE_FAILURES)))
 
-    list_display = (CREATED, "shown_type", "shown_endpoint", "shown_state", "attempts", "last_status", when("due_at", "Due"))
-    list_display_links = (CREATED, "shown_type")
-    list_filter = (
-        ("state", ChoicesDropdownFilter),
-        ("event__type", FieldTextFilter),
-        ("created", RangeDateTimeFilter),
-    )
-    search_fields = ("id", "event__id", "event__type", "event__object_id", "endpoint__name", "endpoint__url")
-    related = ("event", "endpoint")
-    actions = ("retry_selected",)
-    buttons = (Button("retry", "Send again", "replay", "primary"),)
-    fieldsets = (
-        (
-            None,
-            {
-                "fields": (
-                    ("shown_type", "shown_state"),
-                    ("shown_endpoint", "about"),
-                    ("attempts", "attempts_allowed"),
-                    ("due_at", "finished_at"),
-                    ("last_status", "created"),
-                    "last_error",
-                )
-            },
-        ),
-    )
-    readonly_fields = ("shown_type", "shown_endpoint", "shown_state", "about")
-    panels = (("Attempts", "tries_table"), ("Body", "shown_payload"))
 
-    @display(description="Event type", ordering="event__type")
-    def shown_type(self, obj: Delivery) -> str:
-        return obj.event.type
-
-    @display(description="Endpoint", ordering="endpoint__name")
-    def shown_endpoint(self, obj: Delivery) -> str:
-        return str(obj.endpoint)
-
-    @display(description="State", ordering="state")
-    def shown_state(self, obj: Delivery) -> SafeString:
-        return badge(obj.state)
-
-    @display(description="About")
-    def about(self, obj: Delivery) -> SafeString:
-        return reference(obj.event.object_type, obj.event.object_id)
-
-    def tries_table(self, request: HttpRequest, obj: Delivery) -> SafeString:
-        rows = [
-            (
-                each.number,
-                moment(each.started_at),
-                each.status_code or "-",
-                f"{each.duration_ms:,} ms" if each.duration_ms is not None else "-",
-                each.error_class or badge("delivered"),
-                each.error or "-",
-                each.response_head or "-",
-                each.address or "-",
-            )
-            for each in obj.tries.order_by("number")
-        ]
-        return table(("#", "Started", "Status", "Took", "Result", "Error", "Answer", "Address"), rows, empty="Not tried yet.")
-
-    def shown_payload(self, request: HttpRequest, obj: Delivery) -> SafeString:
-        return pretty_json(obj.event.payload)
-
-    def offers(self, request: HttpRequest, obj: Delivery, button: Button) -> bool:
-        return obj.state != DeliveryState.HELD
-
-    def press_retry(self, request: HttpRequest, obj: Delivery) -> str:
-        retry_delivery(endpoint=obj.endpoint, delivery_id=obj.pk)
-        return "It is due now and will be sent at once."
-
-    @action(description="Send selected deliveries again", permissions=["act"])
-    def retry_selected(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
-        count = 0
-        for delivery in queryset:
-            try:
-                if self.may_act(request, delivery):
-                    retry_delivery(endpoint=delivery.endpoint, delivery_id=delivery.pk)
-                    count += 1
-            except Conflict as error:
-                self.message_user(request, f"{delivery.pk}: {error.message}", messages.ERROR)
-        self.message_user(request, f"{count} {'delivery is' if count == 1 else 'deliveries are'} due now.", messages.SUCCESS)
+def _ahead(at: Any) -> bool:
+    return at is not None and at > clock.now()

@@ -1,14 +1,16 @@
-"""The database side of delivery: claiming in batches under a lease, settling in batches against the fence.
+"""Claiming: which deliveries may go out now, and the lease on them.
 
-All functions are synchronous, cross-tenant and open their own transaction. Rows are locked in the order of their ids, so that
-two batches can't deadlock; an endpoint's row is never locked after a delivery's.
+Who claims for an endpoint holds the lock on its health row until the leases are committed, so that its limits (requests in
+flight, rate, breaker) are exact over all workers; another engine passes it over and takes other endpoints. Locks are taken
+in the order endpoint, health, deliveries, here as in settling and in the services, and without waiting for anybody.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,246 +18,323 @@ import structlog
 from django.db import connection, transaction
 
 from integrations.contracts import clock
-from integrations.runtime.alerts import raise_alert
 from integrations.secrets import SecretUnreadable, open_sealed
-from webhooks.outbound.delivery.schedule import delay_after
-from webhooks.outbound.delivery.sender import Claimed, ErrorClass, Outcome
-from webhooks.outbound.endpoints import services
-from webhooks.outbound.event_types import TEST_EVENT
-from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, SigningKey
+from webhooks.outbound.delivery import settling
+from webhooks.outbound.delivery.bodies import Body, bodies_of
+from webhooks.outbound.delivery.sender import Claimed, ErrorClass
+from webhooks.outbound.models import Breaker, DeliveryAttempt, PayloadFormat, SigningKey
 from webhooks.outbound.signing import in_use
 
 logger = structlog.get_logger(__name__)
 
-LEASE = timedelta(seconds=60)
-ALERT_KIND = "webhook_delivery_failed"
+LEASE = timedelta(seconds=30)
+WINDOW = 100
+"""Due deliveries that are looked at for each endpoint that keeps an order; what is further back shows by its key."""
+MAX_KEYS = 2000
+SPARE = 16
+"""Endpoints drawn beyond the number of deliveries wanted: some turn out to have nothing that may go."""
 
-_Opened = tuple[tuple[str, ...], tuple[tuple[str, str], ...], str]
-"""Signing secrets, headers, and why they could not be opened."""
+# An endpoint is looked at where something is due and nothing keeps it back: one probe of a small partial index for each. The
+# limits are asked again once its health is locked; here they only keep those that can't take anything out of the draw.
+_CANDIDATES = """
+SELECT h.endpoint_id, e.max_in_flight, e.rate_per_second, e.ordering, h.tokens, h.tokens_at, h.breaker
+FROM webhooks_outbound_endpoint e
+JOIN integrations_tenant t ON t.id = e.tenant_id
+JOIN webhooks_outbound_endpointhealth h ON h.endpoint_id = e.id
+WHERE e.is_active AND e.deleted_at IS NULL AND t.is_active
+    AND (h.paused_until IS NULL OR h.paused_until <= %(now)s)
+    AND (h.breaker <> 'open' OR h.breaker_until <= %(now)s)
+    AND (e.rate_per_second IS NULL OR h.tokens_at IS NULL
+        OR h.tokens + greatest(0, extract(epoch FROM %(now)s - h.tokens_at)) * e.rate_per_second >= 0.999999)
+    AND EXISTS (
+        SELECT 1 FROM webhooks_outbound_delivery d
+        WHERE d.endpoint_id = e.id AND d.state = 'pending' AND d.due_at <= %(now)s AND {which}
+    )
+    AND e.max_in_flight > (
+        SELECT count(*) FROM webhooks_outbound_delivery b WHERE b.endpoint_id = e.id AND b.lease_until > %(now)s
+    )
+ORDER BY random() LIMIT %(limit)s
+FOR UPDATE OF h SKIP LOCKED
+"""
 
-# One probe of a small partial index for each endpoint, in random order: a deep backlog of one endpoint neither costs nor
-# delays the others. What other processes have in flight counts against the endpoint's share too.
-_PICK = """
-SELECT picked.id, picked.lapsed
-FROM (
-    SELECT e.id FROM webhooks_outbound_endpoint e JOIN integrations_tenant t ON t.id = e.tenant_id
-    WHERE e.is_active AND e.deleted_at IS NULL AND t.is_active ORDER BY random()
-) endpoint
+_IN_FLIGHT = """
+SELECT endpoint_id, count(*) FROM webhooks_outbound_delivery
+WHERE endpoint_id = ANY(%(endpoints)s) AND lease_until > %(now)s GROUP BY endpoint_id
+"""
+
+_FREE_TO_GO = """
+(d.order_key = '' OR NOT EXISTS (
+    SELECT 1 FROM webhooks_outbound_delivery b
+    WHERE b.endpoint_id = d.endpoint_id AND b.order_key = d.order_key AND b.order_key <> '' AND b.position < d.position
+        AND b.state IN ('pending', 'gathering', 'held')
+))
+"""
+
+_FIRST_TRY = "d.attempts = 0"
+_COLUMNS = "d.id, d.endpoint_id, d.attempts, d.attempts_allowed, d.due_at, d.lease IS NOT NULL"
+
+_PICK = f"""
+SELECT picked.* FROM unnest(%(endpoints)s::text[], %(rooms)s::int[]) AS open (endpoint_id, room)
 CROSS JOIN LATERAL (
-    SELECT d.id, d.lease IS NOT NULL AS lapsed FROM webhooks_outbound_delivery d
-    WHERE d.endpoint_id = endpoint.id AND d.state = 'pending' AND d.due_at <= %(now)s
-    ORDER BY d.due_at
-    LIMIT greatest(0, %(share)s - (
-        SELECT count(*) FROM webhooks_outbound_delivery b WHERE b.endpoint_id = endpoint.id AND b.lease_until > %(now)s
-    ))
+    SELECT {_COLUMNS} FROM webhooks_outbound_delivery d
+    WHERE d.endpoint_id = open.endpoint_id AND d.state = 'pending' AND d.due_at <= %(now)s AND {{which}} AND {_FREE_TO_GO}
+    ORDER BY d.due_at LIMIT open.room
     FOR UPDATE SKIP LOCKED
 ) picked
-LIMIT %(limit)s
-"""
+"""  # noqa: S608 constants only
+_PICK_ALL = _PICK.format(which="TRUE")
+_PICK_FIRST_TRIES = _PICK.format(which=_FIRST_TRY)
+
+# Where order is kept, a deep backlog may wait behind one delivery, and walking it at each turn would cost everybody: so the
+# oldest of the due ones are looked at, the newest that belong to no order (tests, sent by hand), and the head of each key.
+_PICK_IN_ORDER = f"""
+WITH RECURSIVE heads AS (
+    (SELECT order_key, id FROM webhooks_outbound_delivery
+     WHERE endpoint_id = %(endpoint)s AND state IN ('pending', 'gathering', 'held') AND order_key <> ''
+     ORDER BY order_key, position LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM heads CROSS JOIN LATERAL (
+        SELECT order_key, id FROM webhooks_outbound_delivery
+        WHERE endpoint_id = %(endpoint)s AND state IN ('pending', 'gathering', 'held') AND order_key <> ''
+            AND order_key > heads.order_key
+        ORDER BY order_key, position LIMIT 1
+    ) following
+), oldest AS (
+    SELECT id FROM webhooks_outbound_delivery
+    WHERE endpoint_id = %(endpoint)s AND state = 'pending' AND due_at <= %(now)s ORDER BY due_at LIMIT {WINDOW}
+), newest AS (
+    SELECT id FROM webhooks_outbound_delivery
+    WHERE endpoint_id = %(endpoint)s AND state = 'pending' AND due_at <= %(now)s ORDER BY due_at DESC LIMIT {WINDOW}
+)
+SELECT {_COLUMNS} FROM webhooks_outbound_delivery d
+WHERE d.id IN (SELECT id FROM oldest UNION SELECT id FROM newest UNION (SELECT id FROM heads LIMIT {MAX_KEYS}))
+    AND d.state = 'pending' AND d.due_at <= %(now)s AND (%(retries)s OR d.attempts = 0) AND {_FREE_TO_GO}
+ORDER BY d.due_at LIMIT %(room)s
+FOR UPDATE SKIP LOCKED
+"""  # noqa: S608 constants only
 
 _LEASE = """
 UPDATE webhooks_outbound_delivery d
 SET attempts = d.attempts + 1, fence = d.fence + 1, lease = %(lease)s, lease_until = %(until)s, due_at = %(until)s
 FROM webhooks_outbound_endpoint e, webhooks_outbound_event v
 WHERE d.id = ANY(%(ids)s) AND e.id = d.endpoint_id AND v.id = d.event_id
-RETURNING d.id, d.tenant_id, d.endpoint_id, d.event_id, d.attempts, d.attempts_allowed, d.fence,
-    e.url, v.payload, e.sealed_secrets, e.sealed_headers, v.type
+RETURNING d.id, d.tenant_id, d.endpoint_id, d.event_id, v.type, d.attempts, d.fence, d.created,
+    e.url, e.payload_format, e.sealed_secrets, e.sealed_headers, v.payload
 """
 
-_LOCK_MINE = """
-SELECT d.id FROM webhooks_outbound_delivery d
-JOIN unnest(%(ids)s::text[], %(fences)s::int[]) AS mine (id, fence) ON mine.id = d.id AND mine.fence = d.fence
-WHERE d.state = 'pending' AND d.lease IS NOT NULL ORDER BY d.id FOR UPDATE OF d
+_SPEND = """
+UPDATE webhooks_outbound_endpointhealth h
+SET tokens = spent.tokens, tokens_at = spent.tokens_at, breaker = spent.breaker
+FROM unnest(%(ids)s::text[], %(tokens)s::float8[], %(times)s::timestamptz[], %(breakers)s::text[])
+    AS spent (endpoint_id, tokens, tokens_at, breaker)
+WHERE h.endpoint_id = spent.endpoint_id
 """
 
-_SETTLE = """
-UPDATE webhooks_outbound_delivery d
-SET state = CASE WHEN r.state <> 'pending' OR (e.is_active AND e.deleted_at IS NULL) THEN r.state
-        WHEN e.deleted_at IS NULL THEN 'held' ELSE 'failed' END,
-    due_at = r.due_at, last_status = r.status, last_error = r.error,
-    finished_at = coalesce(r.finished_at, e.deleted_at),
-    attempts_allowed = d.attempts_allowed + r.bonus, lease = NULL, lease_until = NULL
-FROM unnest(%(ids)s::text[], %(states)s::text[], %(dues)s::timestamptz[], %(statuses)s::int[], %(errors)s::text[],
-    %(finished)s::timestamptz[], %(bonuses)s::int[]) AS r (id, state, due_at, status, error, finished_at, bonus),
-    webhooks_outbound_endpoint e
-WHERE d.id = r.id AND e.id = d.endpoint_id
-"""
+
+@dataclass(slots=True)
+class _Open:
+    """An endpoint whose health we hold, and how many requests it may be sent right now."""
+
+    id: str
+    ordered: bool
+    room: int
+    tokens: float
+    tokens_at: datetime | None
+    rate: float | None
+    breaker: str
+    taken: list[_Picked] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
-class _Next:
-    """What a delivery becomes; `bonus` is 1 where the attempt shall not count against the allowed ones."""
-
-    state: DeliveryState
+class _Picked:
+    id: str
+    endpoint_id: str
+    attempts: int
+    attempts_allowed: int
     due_at: datetime
-    finished_at: datetime | None = None
-    bonus: int = 0
+    lapsed: bool
+
+    @property
+    def used_up(self) -> bool:
+        """Its worker died during the last try that it was allowed."""
+        return self.lapsed and self.attempts >= self.attempts_allowed
 
 
-def claim(limit: int, *, per_endpoint: int) -> list[Claimed]:
-    """Lease up to `limit` due deliveries, at most `per_endpoint` of one endpoint in flight over all processes.
+def claim(limit: int, *, retries: int | None = None) -> list[Claimed]:
+    """Lease up to `limit` due deliveries, no more than `retries` of them tried before (None: as many as there are).
 
-    Two processes never get the same one. A lapsed lease leaves an attempt row `lost`, and is claimed again unless its
-    attempts are used up: then the delivery has failed.
+    Two processes never get the same one. An endpoint gets no more than it may have in flight, than its rate allows, than its
+    breaker lets through, and nothing while it is paused. A lapsed lease leaves an attempt row `lost`, and is claimed again
+    unless its attempts are used up: then the delivery has failed.
     """
     now = clock.now()
-    until = now + LEASE
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(_PICK, {"now": now, "share": per_endpoint, "limit": limit})
-        picked = cursor.fetchall()
-        if not picked:
-            return []
-        used_up = _bury_lost([row[0] for row in picked if row[1]])
-        ids = [row[0] for row in picked if row[0] not in used_up]
-        cursor.execute(_LEASE, {"lease": uuid.uuid4(), "until": until, "ids": ids})
-        rows = cursor.fetchall()
-    opened: dict[tuple[int, str, str], _Opened] = {}
-    return [_claimed(row, opened) for row in rows]
+        allowed = limit if retries is None else retries
+        endpoints = _lock_endpoints(cursor, limit, allowed <= 0, now)
+        dead = _fill(cursor, endpoints, limit, allowed, now)
+        picked = {each.id: each for endpoint in endpoints for each in endpoint.taken}
+        claimed = _lease(cursor, picked, now) if picked else []
+        _spend(cursor, endpoints, now)
+    if dead:
+        settling.bury_lost(dead, lease=LEASE)
+    return claimed
 
 
-def _open(tenant_id: int, sealed_secrets: str, sealed_headers: str) -> _Opened:
+def _lock_endpoints(cursor: Any, limit: int, first_tries_only: bool, now: datetime) -> list[_Open]:
+    statement = _CANDIDATES.format(which=_FIRST_TRY if first_tries_only else "TRUE")
+    cursor.execute(statement, {"now": now, "limit": limit + SPARE})
+    rows = cursor.fetchall()
+    if not rows:
+        return []
+    # A new statement: it sees what the last holder of these locks has leased.
+    cursor.execute(_IN_FLIGHT, {"endpoints": [row[0] for row in rows], "now": now})
+    in_flight = dict(cursor.fetchall())
+    found = [_opened(row, in_flight.get(row[0], 0), now) for row in rows]
+    return [endpoint for endpoint in found if endpoint.room > 0]
+
+
+def _opened(row: tuple[Any, ...], in_flight: int, now: datetime) -> _Open:
+    endpoint_id, most, rate, ordering, tokens, tokens_at, breaker = row
+    room = most - in_flight
+    if rate is not None:
+        tokens, tokens_at = _tokens(rate, tokens, tokens_at, now)
+        room = min(room, math.floor(tokens + 1e-6))
+    if breaker != Breaker.CLOSED:
+        breaker, room = Breaker.HALF_OPEN.value, min(room, 1 - in_flight)
+    return _Open(endpoint_id, ordering != "none", room, tokens, tokens_at, rate, breaker)
+
+
+def _tokens(rate: float, tokens: float, since: datetime | None, now: datetime) -> tuple[float, datetime]:
+    """Return what a bucket holds by now, and since when. It begins full; a clock that lags behind adds nothing."""
+    burst = max(1.0, rate)
+    if since is None:
+        return burst, now
+    elapsed = max(0.0, (now - since).total_seconds())
+    return min(burst, tokens + elapsed * rate), max(now, since)
+
+
+def _fill(cursor: Any, endpoints: Sequence[_Open], limit: int, retries: int, now: datetime) -> list[str]:
+    """Choose what each endpoint gets, in turns, so that none takes all; return those that died with their worker."""
+    found = _pick(cursor, endpoints, now, first_tries_only=retries <= 0) if endpoints else {}
+    dead = [each.id for rows in found.values() for each in rows if each.used_up]
+    left, retries = _deal(endpoints, found, limit, retries)
+    if left > 0 and retries <= 0 and any(each.attempts for rows in found.values() for each in rows):
+        # Retries have used up their share, and stood before first tries of the same endpoint.
+        found = _pick(cursor, endpoints, now, first_tries_only=True)
+        _deal(endpoints, found, left, 0)
+    return dead
+
+
+def _pick(cursor: Any, endpoints: Iterable[_Open], now: datetime, *, first_tries_only: bool) -> dict[str, list[_Picked]]:
+    found: dict[str, list[_Picked]] = {}
+    plain = [each for each in endpoints if not each.ordered]
+    if plain:
+        statement = _PICK_FIRST_TRIES if first_tries_only else _PICK_ALL
+        cursor.execute(statement, {"endpoints": [e.id for e in plain], "rooms": [e.room for e in plain], "now": now})
+        for row in cursor.fetchall():
+            found.setdefault(row[1], []).append(_Picked(*row))
+    for endpoint in endpoints:
+        if endpoint.ordered:
+            given = {"endpoint": endpoint.id, "now": now, "room": endpoint.room, "retries": not first_tries_only}
+            cursor.execute(_PICK_IN_ORDER, given)
+            found[endpoint.id] = [_Picked(*row) for row in cursor.fetchall()]
+    return found
+
+
+def _deal(endpoints: Sequence[_Open], found: dict[str, list[_Picked]], limit: int, retries: int) -> tuple[int, int]:
+    """Take one of each endpoint's rows after the other; return how many more may be taken, and how many of them retries."""
+    queues = {}
+    for endpoint in endpoints:
+        taken = {each.id for each in endpoint.taken}
+        queues[endpoint.id] = [each for each in found.get(endpoint.id, []) if each.id not in taken and not each.used_up]
+    while limit > 0 and any(queues.values()):
+        for endpoint in endpoints:
+            queue = queues[endpoint.id]
+            while queue and queue[0].attempts and retries <= 0:
+                queue.pop(0)
+            if not queue or limit <= 0 or len(endpoint.taken) >= endpoint.room:
+                queue.clear()
+                continue
+            picked = queue.pop(0)
+            endpoint.taken.append(picked)
+            limit, retries = limit - 1, retries - bool(picked.attempts)
+    return limit, retries
+
+
+def _lease(cursor: Any, picked: dict[str, _Picked], now: datetime) -> list[Claimed]:
+    _record_lost(cursor, [each for each in picked.values() if each.lapsed], now)
+    cursor.execute(_LEASE, {"lease": uuid.uuid4(), "until": now + LEASE, "ids": list(picked)})
+    rows = cursor.fetchall()
+    bodies = bodies_of(
+        cursor, [Body(id=r[0], event_id=r[3], type=r[4], created=r[7], format=r[9], payload=r[12]) for r in rows]
+    )
+    opened: dict[tuple[int, str, str], _Keys] = {}
+    return [_claimed(row, bodies[row[0]], opened, picked[row[0]].due_at, now) for row in rows]
+
+
+_Keys = tuple[tuple[str, ...], tuple[tuple[str, str], ...], str]
+"""Signing secrets, headers, and why they could not be opened."""
+
+
+def _claimed(
+    row: tuple[Any, ...], body: Body, opened: dict[tuple[int, str, str], _Keys], due_at: datetime, now: datetime
+) -> Claimed:
+    sealed = (row[1], row[10], row[11])
+    if sealed not in opened:
+        opened[sealed] = _open(*sealed, now)
+    secrets, headers, problem = opened[sealed]
+    return Claimed(
+        id=row[0],
+        tenant_id=row[1],
+        endpoint_id=row[2],
+        message_id=body.message_id,
+        event_type=body.type,
+        number=row[5],
+        fence=row[6],
+        url=row[8],
+        body=body.text,
+        secrets=secrets,
+        headers=headers,
+        flat=row[9] == PayloadFormat.FLAT,
+        lag_ms=max(0, int((now - due_at).total_seconds() * 1000)),
+        problem=problem or body.problem,
+        problem_class=ErrorClass.SECRET if problem else ErrorClass.ERASED,
+    )
+
+
+def _open(tenant_id: int, sealed_secrets: str, sealed_headers: str, now: datetime) -> _Keys:
     try:
         keys: list[SigningKey] = open_sealed(tenant_id, sealed_secrets)
-        secrets = tuple(key["secret"] for key in in_use(keys, clock.now()))
+        secrets = tuple(key["secret"] for key in in_use(keys, now))
         headers = tuple(open_sealed(tenant_id, sealed_headers).items()) if sealed_headers else ()
     except SecretUnreadable:
         return (), (), "the endpoint's signing secret or headers can't be opened: is its encryption key missing?"
     return secrets, headers, ""
 
 
-def _claimed(row: tuple[Any, ...], opened: dict[tuple[int, str, str], _Opened]) -> Claimed:
-    sealed = (row[1], row[9], row[10])
-    if sealed not in opened:
-        opened[sealed] = _open(*sealed)
-    secrets, headers, problem = opened[sealed]
-    return Claimed(
-        id=row[0],
-        tenant_id=row[1],
-        endpoint_id=row[2],
-        event_id=row[3],
-        event_type=row[11],
-        number=row[4],
-        attempts_allowed=row[5],
-        fence=row[6],
-        url=row[7],
-        body=row[8],
-        secrets=secrets,
-        headers=headers,
-        problem=problem,
-    )
-
-
-def _bury_lost(ids: Sequence[str]) -> set[str]:
-    """Write down the attempts that a dead worker left behind; return the deliveries that may not be tried again."""
-    if not ids:
-        return set()
-    now = clock.now()
-    lost = list(Delivery.unscoped.filter(pk__in=ids))
-    DeliveryAttempt.unscoped.bulk_create(
-        [
-            DeliveryAttempt(
-                tenant_id=row.tenant_id,
-                delivery_id=row.pk,
-                number=row.attempts,
-                started_at=(row.lease_until or now) - LEASE,
-                finished_at=now,
-                error_class=ErrorClass.LOST,
-                error="the worker died or hung during this attempt; whether it arrived is not known",
-            )
-            for row in lost
-        ]
-    )
-    used_up = [row for row in lost if row.attempts >= row.attempts_allowed]
-    Delivery.unscoped.filter(pk__in=[row.pk for row in used_up]).update(
-        state=DeliveryState.FAILED,
-        lease=None,
-        lease_until=None,
-        finished_at=now,
-        last_status=None,
-        last_error="the worker died during the last attempt",
-    )
-    _alert({row.endpoint_id: row.tenant_id for row in used_up})
-    logger.warning("delivery_leases_lapsed", count=len(lost), failed=len(used_up))
-    return {row.pk for row in used_up}
-
-
-def settle(outcomes: Sequence[Outcome]) -> None:
-    """Store attempts and next states in one transaction; endpoints that are gone for good are then switched off.
-
-    An outcome whose lease was lost meanwhile is dropped: the delivery is another worker's now.
-    """
-    if not outcomes:
+def _record_lost(cursor: Any, lost: Sequence[_Picked], now: datetime) -> None:
+    """Write down the attempts that a dead worker left behind. Whether they arrived nobody knows: they speak of our worker,
+    not of the endpoint, and its health is left alone."""
+    if not lost:
         return
-    with transaction.atomic(), connection.cursor() as cursor:
-        keys: dict[str, Any] = {"ids": [o.claimed.id for o in outcomes], "fences": [o.claimed.fence for o in outcomes]}
-        cursor.execute(_LOCK_MINE, keys)
-        mine = {row[0] for row in cursor.fetchall()}
-        kept = sorted((o for o in outcomes if o.claimed.id in mine), key=lambda o: o.claimed.id)
-        if len(kept) < len(outcomes):
-            logger.warning("delivery_outcomes_dropped", count=len(outcomes) - len(kept))
-        if kept:
-            _store(cursor, kept)
-    for endpoint_id, tenant_id in sorted({(o.claimed.endpoint_id, o.claimed.tenant_id) for o in kept if _gone(o)}):
-        services.disable_endpoint(endpoint_id=endpoint_id, tenant_id=tenant_id, reason="it answered 410 Gone")
-
-
-def _gone(outcome: Outcome) -> bool:
-    return outcome.error_class is ErrorClass.GONE
-
-
-def _store(cursor: Any, outcomes: Sequence[Outcome]) -> None:
-    nexts = [_next(outcome) for outcome in outcomes]
-    cursor.execute(
-        _SETTLE,
-        {
-            "ids": [o.claimed.id for o in outcomes],
-            "states": [n.state.value for n in nexts],
-            "dues": [n.due_at for n in nexts],
-            "statuses": [o.status_code for o in outcomes],
-            "errors": [o.error for o in outcomes],
-            "finished": [n.finished_at for n in nexts],
-            "bonuses": [n.bonus for n in nexts],
-        },
-    )
+    cursor.execute("SELECT id, tenant_id FROM webhooks_outbound_delivery WHERE id = ANY(%s)", [[each.id for each in lost]])
+    tenants = dict(cursor.fetchall())
     DeliveryAttempt.unscoped.bulk_create(
-        [
-            DeliveryAttempt(
-                tenant_id=o.claimed.tenant_id,
-                delivery_id=o.claimed.id,
-                number=o.claimed.number,
-                started_at=o.started_at,
-                finished_at=o.finished_at,
-                status_code=o.status_code,
-                duration_ms=o.duration_ms,
-                error_class=o.error_class or "",
-                error=o.error,
-                response_head=o.response_head,
-                address=o.address,
-            )
-            for o in outcomes
-        ]
+        [settling.lost_attempt(tenants[each.id], each.id, each.attempts, each.due_at, LEASE, now) for each in lost]
     )
-    dead = [o.claimed for o, n in zip(outcomes, nexts, strict=True) if n.state is DeliveryState.FAILED and not _gone(o)]
-    _alert({claimed.endpoint_id: claimed.tenant_id for claimed in dead if claimed.event_type != TEST_EVENT})
+    logger.warning("delivery_leases_lapsed", count=len(lost))
 
 
-def _next(outcome: Outcome) -> _Next:
-    now = outcome.finished_at
-    if outcome.delivered:
-        return _Next(DeliveryState.DELIVERED, now, finished_at=now)
-    if outcome.error_class is ErrorClass.INTERRUPTED:
-        return _Next(DeliveryState.PENDING, now, bonus=1)
-    if outcome.final or outcome.claimed.number >= outcome.claimed.attempts_allowed:
-        return _Next(DeliveryState.FAILED, now, finished_at=now)
-    wait = delay_after(outcome.claimed.number, retry_after=outcome.retry_after)
-    return _Next(DeliveryState.PENDING, now + timedelta(seconds=wait))
-
-
-def _alert(endpoints: dict[str, int]) -> None:
-    for endpoint_id, tenant_id in sorted(endpoints.items()):
-        raise_alert(
-            tenant_id=tenant_id,
-            kind=ALERT_KIND,
-            subject=endpoint_id,
-            message="An event could not be delivered to this webhook endpoint and will not be tried again by itself.",
+def _spend(cursor: Any, endpoints: Sequence[_Open], now: datetime) -> None:
+    """Take the tokens of what was leased, and note that a breaker lets its one request through."""
+    changed = [each for each in endpoints if each.taken and (each.rate is not None or each.breaker != Breaker.CLOSED)]
+    if changed:
+        cursor.execute(
+            _SPEND,
+            {
+                "ids": [each.id for each in changed],
+                "tokens": [each.tokens - (len(each.taken) if each.rate is not None else 0) for each in changed],
+                "times": [each.tokens_at for each in changed],
+                "breakers": [each.breaker for each in changed],
+            },
         )

@@ -1,7 +1,8 @@
 """The delivery engine: one asyncio loop that keeps many POSTs in flight, with claiming and settling in batches beside it.
 
 At least once: a worker that dies leaves a lease that lapses, and the same event goes out again under the same `webhook-id`.
-The loop itself never touches the ORM; two threads do, one claiming and one settling.
+The loop itself never touches the ORM; three threads do: one finds and claims work, one settles it, one renews the leases, so
+that a slow claim or a database that hangs on one connection does not cost what is in flight.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from django.db import InterfaceError, OperationalError, connection, connections
 from psycopg.conninfo import make_conninfo
 
 from integrations.runtime import shifts
-from webhooks.outbound.delivery import claims
+from webhooks.outbound.delivery import batches, claims, renewing, settling
 from webhooks.outbound.delivery.sender import Claimed, Outcome, Sender, Timeouts
+from webhooks.outbound.publishing import sweeping
 from webhooks.outbound.publishing.publish import CHANNEL
 
 logger = structlog.get_logger(__name__)
@@ -34,15 +36,17 @@ T = TypeVar("T")
 class Limits:
     """What one engine does at once; times in seconds.
 
-    `per_endpoint` counts over all processes. `gather` is how long outcomes wait for company before they are settled.
+    `retries` is the share of `in_flight` that deliveries may hold which were tried before: the rest is kept for first tries.
+    `gather` is how long outcomes wait for company before they are settled, `renew` how often leases are prolonged.
     `stop_grace` is what deliveries in flight get after a stop request; at the end of a shift they get their whole timeout.
     `settle_patience` is how long outcomes outlive a database that is away.
     """
 
     in_flight: int = 200
-    per_endpoint: int = 8
+    retries: float = 0.75
     batch: int = 64
     gather: float = 0.005
+    renew: float = 10.0
     poll: float = 1.0
     stop_check: float = 0.2
     stop_grace: float = 2.0
@@ -65,16 +69,18 @@ class Engine:
         self._limits = limits or Limits()
         self._tasks: set[asyncio.Task[None]] = set()
         self._outcomes: list[Outcome] = []
+        self._held: dict[tuple[str, int], Claimed] = {}
         self._wake = asyncio.Event()
         self._arrived = asyncio.Event()
         self._stopping = False
         self._all_ended = False
         self._claimer = ThreadPoolExecutor(1, thread_name_prefix="delivery-claim")
         self._settler = ThreadPoolExecutor(1, thread_name_prefix="delivery-settle")
+        self._renewer = ThreadPoolExecutor(1, thread_name_prefix="delivery-renew")
 
     async def run(self, stop: Callable[[], bool], until: float) -> None:
         """See `run_shift`."""
-        helpers = [asyncio.create_task(self._listen()), asyncio.create_task(self._watch(stop, until))]
+        helpers = [asyncio.create_task(each) for each in (self._listen(), self._watch(stop, until), self._renew())]
         flusher = asyncio.create_task(self._flush())
         try:
             async with Sender(connections=self._limits.in_flight, timeouts=self._limits.timeouts) as sender:
@@ -89,7 +95,7 @@ class Engine:
             for task in (*helpers, flusher, *self._tasks):
                 task.cancel()
             await asyncio.gather(*helpers, flusher, *self._tasks, return_exceptions=True)
-            for executor in (self._claimer, self._settler):
+            for executor in (self._claimer, self._settler, self._renewer):
                 executor.submit(connections.close_all).result()
                 executor.shutdown()
 
@@ -100,9 +106,10 @@ class Engine:
     async def _take(self, sender: Sender) -> None:
         """Claim what there is room for and send it; then wait for a notice, a settled batch, or the poll's turn."""
         self._wake.clear()
-        free = min(self._limits.in_flight - len(self._tasks) - len(self._outcomes), self._limits.batch)
+        free = min(self._limits.in_flight - len(self._held), self._limits.batch)
         claimed = await self._claim(free) if free > 0 else []
         for one in claimed:
+            self._held[one.lease] = one
             task = asyncio.create_task(self._deliver(sender, one))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -112,12 +119,15 @@ class Engine:
                 await asyncio.wait_for(self._wake.wait(), self._limits.poll)
 
     async def _claim(self, free: int) -> list[Claimed]:
-        share = self._limits.per_endpoint
+        most = max(1, int(self._limits.in_flight * self._limits.retries))
+        retries = most - sum(one.number > 1 for one in self._held.values())
         try:
-            return await self._in(self._claimer, lambda: _mended(lambda: claims.claim(free, per_endpoint=share)))
+            return await self._in(self._claimer, lambda: _mended(lambda: _find_work(free, retries)))
         except DatabaseError as error:
             logger.warning("delivery_claim_failed", error=type(error).__name__)
-            return []
+        except Exception:
+            logger.exception("delivery_claim_broke")  # one thing that can't be claimed must not end the shift for all others
+        return []
 
     async def _deliver(self, sender: Sender, claimed: Claimed) -> None:
         try:
@@ -125,6 +135,7 @@ class Engine:
         except Exception:
             # A bug must not end the shift: the lease lapses, and the lost attempt is on record.
             logger.exception("delivery_broke", delivery=claimed.id)
+            self._held.pop(claimed.lease, None)
             return
         self._outcomes.append(outcome)
         self._arrived.set()
@@ -141,6 +152,8 @@ class Engine:
                 batch = self._outcomes[: self._limits.batch]
                 await self._settle(batch)
                 del self._outcomes[: len(batch)]
+                for outcome in batch:
+                    self._held.pop(outcome.claimed.lease, None)
             self._wake.set()
             if ended:
                 return
@@ -151,7 +164,7 @@ class Engine:
         give_up = time.monotonic() + self._limits.settle_patience
         while True:
             try:
-                return await self._in(self._settler, lambda: _mended(lambda: claims.settle(batch)))
+                return await self._in(self._settler, lambda: _mended(lambda: settling.settle(batch)))
             except (OperationalError, InterfaceError) as error:
                 logger.warning("delivery_settle_failed", error=type(error).__name__, count=len(batch))
                 if time.monotonic() > give_up:
@@ -163,6 +176,20 @@ class Engine:
                     for one in batch:
                         await self._settle([one])
                 return None
+
+    async def _renew(self) -> None:
+        """Keep the leases of what is in flight or waits to be settled, as long as this process lives."""
+        while True:
+            await asyncio.sleep(self._limits.renew)
+            held = list(self._held)
+            try:
+                gone = await self._in(self._renewer, lambda held=held: _mended(lambda: renewing.renew(held)))
+            except DatabaseError as error:
+                logger.warning("delivery_renewal_failed", error=type(error).__name__, count=len(held))
+                continue
+            # Settled in this very moment, or lapsed and taken by another: the fence keeps what comes of it from being stored.
+            if lost := [lease for lease in gone if lease in self._held]:
+                logger.warning("delivery_leases_lost", deliveries=[delivery_id for delivery_id, _fence in lost])
 
     async def _finish(self, stop: Callable[[], bool]) -> None:
         """Let what is in flight end. After a stop request it is cut off soon, and its leases are given back."""
@@ -205,6 +232,13 @@ class Engine:
             except (psycopg.Error, OSError) as error:
                 logger.warning("delivery_listen_failed", error=type(error).__name__)
             await asyncio.sleep(2.0)
+
+
+def _find_work(free: int, retries: int) -> list[Claimed]:
+    """Make deliveries of events that have none, form batches, and claim what is due."""
+    sweeping.sweep(within=sweeping.FRESH)
+    batches.form()
+    return claims.claim(free, retries=max(0, retries))
 
 
 def _mended(work: Callable[[], T]) -> T:

@@ -27,8 +27,14 @@ MAX_AGE = timedelta(days=7)
 """No automatic try comes later than this after a delivery was made, released or sent again by a person, whatever receivers
 ask for."""
 
+REFUSAL_DELAYS = (60.0, 30 * _MINUTE, 2 * _HOUR)
+"""Seconds after the first, second and third answer that says no to the request itself; the fourth ends it. A few tries all the
+same: a wrong deployment or an expired certificate is often put right within hours."""
+
 JITTER = 0.1
 MAX_RETRY_AFTER = 24 * _HOUR
+MAX_PAUSE = _HOUR
+"""Seconds that a `Retry-After` stops all of an endpoint at most; the delivery that got it waits as long as was asked."""
 
 
 def attempts_of(delays: Sequence[float]) -> int:
@@ -49,6 +55,13 @@ def delay_after(
     if retry_after is not None:
         base = max(base, retry_after)
     return base * (1 + JITTER * (random.random() if jitter is None else jitter))  # noqa: S311 spreading load, no secret
+
+
+def delay_after_refusal(refusal: int, *, retry_after: float | None = None, jitter: float | None = None) -> float | None:
+    """Return the seconds to wait after refusal number `refusal` (from 1) of a delivery; None: it is not tried again."""
+    if refusal > len(REFUSAL_DELAYS):
+        return None
+    return delay_after(refusal, delays=REFUSAL_DELAYS, retry_after=retry_after, jitter=jitter)
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:

@@ -1,4 +1,4 @@
-"""`/api/webhooks`: a tenant's endpoints, what was sent to them, and the catalogue of event types."""
+"""`/api/webhooks`: a tenant's endpoints."""
 
 from __future__ import annotations
 
@@ -14,63 +14,45 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import TenantAPIView, TenantGenericAPIView, tenant_of
-from webhooks.outbound.endpoints import services
+from webhooks.outbound.endpoints import delivery_api, services, signing_api
+from webhooks.outbound.endpoints.access import ENDPOINT, SCOPE, endpoint_or_404, opened_keys, shown_to
+from webhooks.outbound.endpoints.delivery_api import ActsOnDelivery
+from webhooks.outbound.endpoints.delivery_serializers import DeliveryOutput
 from webhooks.outbound.endpoints.serializers import (
-    DeliveryDetail,
-    DeliveryOutput,
+    DispatchInput,
     EndpointCreated,
     EndpointInput,
     EndpointOutput,
-    EventTypeOutput,
+    SubscriptionInput,
 )
-from webhooks.outbound.event_types import CATALOGUE
-from webhooks.outbound.models import Delivery, DeliveryState, Endpoint
-from webhooks.outbound.recovery.resending import retry_delivery
+from webhooks.outbound.models import Endpoint
+from webhooks.outbound.publishing.own import check_own
 
 
-def _endpoint(endpoint_id: str) -> Endpoint:
-    endpoint: Endpoint | None = Endpoint.objects.filter(pk=endpoint_id, deleted_at__isnull=True).first()
-    if endpoint is None:
-        raise Http404
-    return endpoint
-
-
-def _deliveries(endpoint_id: str) -> QuerySet[Delivery]:
-    return Delivery.objects.filter(endpoint=_endpoint(endpoint_id)).select_related("event")
-
-
-def _delivery(endpoint_id: str, delivery_id: str) -> Delivery:
-    delivery: Delivery | None = _deliveries(endpoint_id).filter(pk=delivery_id).first()
-    if delivery is None:
-        raise Http404
-    return delivery
-
-
-class DeliveryFilter(filters.FilterSet):
-    state = filters.ChoiceFilter(choices=DeliveryState.choices)
-    type = filters.CharFilter(field_name="event__type")
-    event = filters.CharFilter(field_name="event_id")
-    created_after = filters.IsoDateTimeFilter(field_name="created", lookup_expr="gte")
-    created_before = filters.IsoDateTimeFilter(field_name="created", lookup_expr="lt")
+class EndpointFilter(filters.FilterSet):
+    is_active = filters.BooleanFilter()
 
 
 class EndpointsView(TenantGenericAPIView):
     """The tenant's endpoints. Creating one answers its signing secret, this once; it is kept sealed."""
 
-    key_scope = "webhooks"
+    key_scope = SCOPE
     serializer_class = EndpointOutput
-    filter_backends: list[Any] = []
+    filterset_class = EndpointFilter
 
     def get_queryset(self) -> QuerySet[Endpoint]:
-        return Endpoint.objects.filter(deleted_at__isnull=True)
+        if getattr(self, "swagger_fake_view", False):
+            return Endpoint.unscoped.none()
+        return Endpoint.objects.filter(deleted_at__isnull=True).select_related("health")
 
     @extend_schema(responses=EndpointOutput(many=True))
     def get(self, request: Request) -> Response:
-        page = self.paginate_queryset(self.get_queryset())
-        return self.get_paginated_response(EndpointOutput(page, many=True).data)
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(EndpointOutput(page, many=True, context=shown_to(request)).data)
 
-    @extend_schema(request=EndpointInput, responses={201: EndpointCreated})
+    @extend_schema(request=EndpointInput, responses={201: EndpointCreated}, parameters=[IDEMPOTENCY_KEY])
     @idempotent
     def post(self, request: Request) -> Response:
         given = EndpointInput(data=request.data)
@@ -78,21 +60,35 @@ class EndpointsView(TenantGenericAPIView):
         with transaction.atomic():
             endpoint, secret = services.create_endpoint(tenant=tenant_of(request), **given.validated_data)
             attach("endpoint", endpoint.pk)
-        return Response({**EndpointOutput(endpoint).data, "secret": secret}, status=201)
+        return self._made(request, endpoint, secret)
 
     def replay(self, request: Request, object_type: str, object_id: str) -> Response:
-        endpoint = _endpoint(object_id)
-        return Response({**EndpointOutput(endpoint).data, "secret": endpoint.signing_keys()[0]["secret"]}, status=201)
+        endpoint = endpoint_or_404(object_id)
+        return self._made(request, endpoint, opened_keys(endpoint)[0]["secret"])
+
+    @staticmethod
+    def _made(request: Request, endpoint: Endpoint, secret: str) -> Response:
+        return Response({**EndpointOutput(endpoint, context=shown_to(request)).data, "secret": secret}, status=201)
 
 
-class EndpointView(TenantAPIView):
-    """One endpoint."""
+class _ChangesEndpoint(TenantAPIView):
+    key_scope = SCOPE
 
-    key_scope = "webhooks"
+    def change(self, request: Request, endpoint_id: str, changes: dict[str, Any]) -> Response:
+        held = changes.pop("held", "send")
+        try:
+            endpoint = services.update_endpoint(endpoint_id=endpoint_id, changes=changes, held=held)
+        except Endpoint.DoesNotExist as error:  # deleted between the two
+            raise Http404 from error
+        return Response(EndpointOutput(endpoint, context=shown_to(request)).data)
+
+
+class EndpointView(_ChangesEndpoint):
+    """One endpoint. Switching it on with `held: discard` drops what was held while it was off; else that is sent."""
 
     @extend_schema(responses=EndpointOutput)
     def get(self, request: Request, endpoint_id: str) -> Response:
-        return Response(EndpointOutput(_endpoint(endpoint_id)).data)
+        return Response(EndpointOutput(endpoint_or_404(endpoint_id), context=shown_to(request)).data)
 
     @extend_schema(request=EndpointInput, responses=EndpointOutput)
     def put(self, request: Request, endpoint_id: str) -> Response:
@@ -103,13 +99,9 @@ class EndpointView(TenantAPIView):
         return self._change(request, endpoint_id, partial=True)
 
     def _change(self, request: Request, endpoint_id: str, *, partial: bool) -> Response:
-        given = EndpointInput(data=request.data, partial=partial, context={"stored": _endpoint(endpoint_id)})
+        given = EndpointInput(data=request.data, partial=partial, context={"stored": endpoint_or_404(endpoint_id)})
         given.is_valid(raise_exception=True)
-        try:
-            endpoint = services.update_endpoint(endpoint_id=endpoint_id, changes=given.validated_data)
-        except Endpoint.DoesNotExist as error:  # deleted between the two
-            raise Http404 from error
-        return Response(EndpointOutput(endpoint).data)
+        return self.change(request, endpoint_id, dict(given.validated_data))
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, endpoint_id: str) -> Response:
@@ -120,87 +112,61 @@ class EndpointView(TenantAPIView):
         return Response(status=204)
 
 
-class _ActsOnDelivery(TenantAPIView):
-    key_scope = "webhooks"
+class EndpointEventsView(_ChangesEndpoint):
+    """Replaces what an endpoint wants, and nothing else of it: types, channels, filter."""
 
-    def replay(self, request: Request, object_type: str, object_id: str) -> Response:
-        return Response(DeliveryOutput(Delivery.objects.select_related("event").get(pk=object_id)).data, status=202)
+    @extend_schema(request=SubscriptionInput, responses=EndpointOutput)
+    def put(self, request: Request, endpoint_id: str) -> Response:
+        endpoint_or_404(endpoint_id)
+        given = SubscriptionInput(data=request.data)
+        given.is_valid(raise_exception=True)
+        return self.change(request, endpoint_id, dict(given.validated_data))
 
 
-class EndpointTestView(_ActsOnDelivery):
+class EndpointTestView(ActsOnDelivery):
     """Sends a `webhook.test` event to this endpoint, the way all events go; the delivery tells what came of it."""
 
-    @extend_schema(request=None, responses={202: DeliveryOutput})
+    @extend_schema(request=None, responses={202: DeliveryOutput}, parameters=[IDEMPOTENCY_KEY])
     @idempotent
     def post(self, request: Request, endpoint_id: str) -> Response:
-        endpoint = _endpoint(endpoint_id)
+        endpoint = endpoint_or_404(endpoint_id)
         with transaction.atomic():
             delivery = services.send_test(endpoint=endpoint)
             attach("delivery", delivery.pk)
         return Response(DeliveryOutput(delivery).data, status=202)
 
 
-class DeliveriesView(TenantGenericAPIView):
-    """What was and will be sent to an endpoint, newest first."""
+class EndpointDispatchView(ActsOnDelivery):
+    """Sends an event of a type of your own to this endpoint alone, whatever it subscribes to; without a type, a test event.
+    Data that break the schema of their type are refused."""
 
-    key_scope = "webhooks"
-    serializer_class = DeliveryOutput
-    filterset_class = DeliveryFilter
-
-    def get_queryset(self) -> QuerySet[Delivery]:
-        if getattr(self, "swagger_fake_view", False):
-            return Delivery.unscoped.none()
-        return _deliveries(self.kwargs["endpoint_id"])
-
-    @extend_schema(responses=DeliveryOutput(many=True))
-    def get(self, request: Request, endpoint_id: str) -> Response:
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(DeliveryOutput(page, many=True).data)
-
-
-class DeliveryView(TenantAPIView):
-    """One delivery: its body and each attempt."""
-
-    key_scope = "webhooks"
-
-    @extend_schema(responses=DeliveryDetail)
-    def get(self, request: Request, endpoint_id: str, delivery_id: str) -> Response:
-        return Response(DeliveryDetail(_delivery(endpoint_id, delivery_id)).data)
-
-
-class DeliveryRetryView(_ActsOnDelivery):
-    """Sends a delivery now: a pending one early, a finished one once more."""
-
-    @extend_schema(request=None, responses={202: DeliveryOutput})
+    @extend_schema(request=DispatchInput, responses={202: DeliveryOutput}, parameters=[IDEMPOTENCY_KEY])
     @idempotent
-    def post(self, request: Request, endpoint_id: str, delivery_id: str) -> Response:
-        endpoint = _endpoint(endpoint_id)
-        _delivery(endpoint_id, delivery_id)
+    def post(self, request: Request, endpoint_id: str) -> Response:
+        endpoint = endpoint_or_404(endpoint_id)
+        given = DispatchInput(data=request.data)
+        given.is_valid(raise_exception=True)
+        wanted = given.validated_data
         with transaction.atomic():
-            delivery = retry_delivery(endpoint=endpoint, delivery_id=delivery_id)
+            if "type" in wanted:
+                content = wanted.get("data", {})
+                check_own(tenant_id=endpoint.tenant_id, type=wanted["type"], data=content)
+                delivery = services.dispatch(endpoint=endpoint, type=wanted["type"], object=content)
+            else:
+                delivery = services.send_test(endpoint=endpoint)
             attach("delivery", delivery.pk)
         return Response(DeliveryOutput(delivery).data, status=202)
 
 
-class EventTypesView(TenantAPIView):
-    """The catalogue: JSON Schema and example of each event's body."""
-
-    key_scope = "webhooks"
-
-    @extend_schema(responses=EventTypeOutput(many=True))
-    def get(self, request: Request) -> Response:
-        return Response([event_type.document() for event_type in CATALOGUE])
-
-
-_ENDPOINT = r"^webhooks/(?P<endpoint_id>we_[0-9a-z]{26})"
-_DELIVERY = _ENDPOINT + r"/deliveries/(?P<delivery_id>dlv_[0-9a-z]{26})"
-
 routes: list[URLPattern] = [
     path("webhooks", EndpointsView.as_view()),
-    path("webhooks/event-types", EventTypesView.as_view()),
-    re_path(rf"{_ENDPOINT}$", EndpointView.as_view()),
-    re_path(rf"{_ENDPOINT}/test$", EndpointTestView.as_view()),
-    re_path(rf"{_ENDPOINT}/deliveries$", DeliveriesView.as_view()),
-    re_path(rf"{_DELIVERY}$", DeliveryView.as_view()),
-    re_path(rf"{_DELIVERY}/retry$", DeliveryRetryView.as_view()),
+    re_path(rf"^webhooks/{ENDPOINT}$", EndpointView.as_view()),
+    re_path(rf"^webhooks/{ENDPOINT}/events$", EndpointEventsView.as_view()),
+    re_path(rf"^webhooks/{ENDPOINT}/test$", EndpointTestView.as_view()),
+    *delivery_api.routes,
+    *signing_api.routes,
+    # Other names of the same.
+    path("integration/webhooks", EndpointsView.as_view()),
+    re_path(rf"^integration/webhooks/{ENDPOINT}$", EndpointView.as_view()),
+    re_path(rf"^integration/webhooks/{ENDPOINT}/dispatch$", EndpointDispatchView.as_view()),
 ]

@@ -13,9 +13,12 @@ from integrations.contracts import clock
 from integrations.contracts.errors import Conflict, InvalidRequest
 from integrations.contracts.ids import new_id
 from integrations.models import Tenant
+from integrations.secrets import SecretUnreadable
+from integrations.tenancy import audit
 from webhooks.outbound import signing
 from webhooks.outbound.delivery import notices
 from webhooks.outbound.delivery.schedule import MAX_AGE
+from webhooks.outbound.endpoints.urls import masked_url
 from webhooks.outbound.event_types import TEST_EVENT
 from webhooks.outbound.models import Breaker, DeadReason, Delivery, DeliveryState, Endpoint, EndpointHealth, SigningKey
 from webhooks.outbound.publishing.publish import nudge, publish
@@ -70,6 +73,7 @@ def create_endpoint(
     with transaction.atomic():
         endpoint.save(force_insert=True)
         EndpointHealth(tenant=tenant, endpoint=endpoint).save(force_insert=True)
+        _record(endpoint, "created", _differences({}, _state(endpoint)))
     return endpoint, key["secret"]
 
 
@@ -81,6 +85,7 @@ def update_endpoint(*, endpoint_id: str, changes: Mapping[str, Any], held: str =
     """
     with transaction.atomic():
         endpoint = locked(endpoint_id)
+        before = _state(endpoint)
         for name in PLAIN_FIELDS:
             if name in changes:
                 setattr(endpoint, name, changes[name])
@@ -95,6 +100,9 @@ def update_endpoint(*, endpoint_id: str, changes: Mapping[str, Any], held: str =
                 hold(endpoint)
         endpoint.updated = clock.now()
         endpoint.save()
+        if changed := _differences(before, _state(endpoint)):
+            switched = "enabled" if endpoint.is_active else "disabled"
+            _record(endpoint, switched if "is_active" in changed else "updated", changed)
     return endpoint
 
 
@@ -110,12 +118,15 @@ def delete_endpoint(*, endpoint_id: str) -> None:
             "the endpoint was deleted",
         )
         notices.forget(endpoint)
+        _record(endpoint, "deleted")
 
 
 def disable_endpoint(*, endpoint_id: str, tenant_id: int, reason: str) -> bool:
     """Switch an endpoint off on the hub's own account, and tell the tenant. Return whether it was on. Needs no scope."""
     with transaction.atomic():
-        endpoint = Endpoint.unscoped.select_for_update().filter(pk=endpoint_id, tenant_id=tenant_id, is_active=True).first()
+        endpoint = (
+            Endpoint.unscoped.select_for_update(no_key=True).filter(pk=endpoint_id, tenant_id=tenant_id, is_active=True).first()
+        )
         if endpoint is None:
             return False
         now = clock.now()
@@ -123,19 +134,26 @@ def disable_endpoint(*, endpoint_id: str, tenant_id: int, reason: str) -> bool:
         Endpoint.unscoped.filter(pk=endpoint.pk).update(is_active=False, disabled_reason=reason, disabled_at=now, updated=now)
         hold(endpoint)
         notices.disabled(endpoint, reason)
+        _record(endpoint, "disabled", {"is_active": [True, False], "disabled_reason": ["", reason]})
         return True
 
 
-def rotate_secret(
-    *, endpoint_id: str, overlap: timedelta, scheme: str = signing.SYMMETRIC, secret: str = ""
-) -> tuple[Endpoint, SigningKey]:
-    """Make a new signing key and return it; the old ones go on signing beside it for `overlap`. Raises `InvalidRequest`
-    where the endpoint has as many keys in use as it may have, or `secret` is one of them."""
+def rotate_secret(*, endpoint_id: str, overlap: timedelta, scheme: str = "", secret: str = "") -> tuple[Endpoint, SigningKey]:
+    """Make a new signing key and return it; the old ones go on signing beside it for `overlap`. `secret` is one that the tenant
+    brings along; else a fresh one of `scheme` is made, of the same scheme as before where that is empty.
+
+    Raises `Endpoint.DoesNotExist`, and `InvalidRequest` where the endpoint has as many keys in use as it may have, or `secret`
+    is one of them.
+    """
     now = clock.now()
     with transaction.atomic():
         endpoint = locked(endpoint_id)
-        key = signing.new_key(signing.check_secret(secret) if secret else scheme, secret=secret)
-        current = signing.in_use(endpoint.signing_keys(), now)
+        try:
+            current = signing.in_use(endpoint.signing_keys(), now)
+        except SecretUnreadable:  # nothing can be signed with them any more: this is the way out
+            current = []
+        before = current[0]["scheme"] if current else signing.SYMMETRIC
+        key = signing.new_key(signing.check_secret(secret) if secret else scheme or before, secret=secret)
         if secret and any(each["secret"] == secret for each in current):
             raise InvalidRequest("The endpoint signs with this secret already.", attr="secret")
         if len(current) >= signing.MAX_KEYS and overlap > timedelta(0):
@@ -143,12 +161,15 @@ def rotate_secret(
         endpoint.set_signing_keys(signing.rotated(current, key, overlap=overlap, now=now))
         endpoint.updated = now
         endpoint.save(update_fields=["sealed_secrets", "updated"])
+        seconds = int(overlap.total_seconds())
+        masked = {"secret": [audit.MASKED, audit.MASKED], "overlap_seconds": [None, seconds]}
+        _record(endpoint, "secret_rotated", masked | audit.differences({"scheme": before}, {"scheme": key["scheme"]}))
     return endpoint, key
 
 
 def locked(endpoint_id: str) -> Endpoint:
     """Return the endpoint with its row locked; raise `Endpoint.DoesNotExist` for one that is not there or deleted."""
-    found: Endpoint = Endpoint.objects.select_for_update().get(pk=endpoint_id, deleted_at__isnull=True)
+    found: Endpoint = Endpoint.objects.select_for_update(no_key=True).get(pk=endpoint_id, deleted_at__isnull=True)
     return found
 
 
@@ -227,3 +248,33 @@ def _resting(endpoint: Endpoint, *states: DeliveryState) -> QuerySet[Delivery]:
     locked_ids = list(ids.order_by("id").select_for_update().values_list("pk", flat=True))
     found: QuerySet[Delivery] = Delivery.unscoped.filter(pk__in=locked_ids)
     return found
+
+
+# --- Who did what ---------------------------------------------------------------------------------------------------------
+
+
+def _record(endpoint: Endpoint, what: str, changes: Mapping[str, Any] | None = None) -> None:
+    audit.record(
+        tenant_id=endpoint.tenant_id,
+        action=f"endpoint.{what}",
+        object_type="endpoint",
+        object_id=endpoint.pk,
+        object_name=endpoint.name,
+        changes=changes,
+    )
+
+
+def _state(endpoint: Endpoint) -> dict[str, Any]:
+    try:
+        headers: dict[str, str] | None = endpoint.headers()
+    except SecretUnreadable:
+        headers = None
+    return {**{name: getattr(endpoint, name) for name in PLAIN_FIELDS}, "headers": headers, "is_active": endpoint.is_active}
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what changed, fit for the log: of headers only that they did, of URLs nothing that may be a token."""
+    changed = audit.differences(before, after, secret=frozenset({"headers"}))
+    if "url" in changed:
+        changed["url"] = [masked_url(each) if each else None for each in changed["url"]]
+    return changed

@@ -10,6 +10,8 @@ import smtplib
 import time
 from collections.abc import Callable
 from email.utils import formataddr, parseaddr
+from operator import attrgetter
+from typing import Any
 
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
@@ -28,6 +30,7 @@ from integrations.http.client import refuse_inside_transaction
 from integrations.http.smtp import Dialogue, one_line, read_reply
 
 NAME = "mail server"
+_SEND = attrgetter("_send")
 GREETING_SECONDS = 40.0
 """How long the conversation may take before the text is offered: a try must end well before the worker's own time does."""
 ANSWER_SECONDS = 45.0
@@ -66,7 +69,7 @@ def send(message: EmailMessage, begin: Callable[[], None]) -> str:
     check_set_up()
     connection = get_connection(fail_silently=False)
     # A subclass that sends in a way of its own is left to it: what it does between the lines is not known here.
-    if isinstance(connection, EmailBackend) and type(connection)._send is EmailBackend._send:
+    if isinstance(connection, EmailBackend) and _SEND(type(connection)) is _SEND(EmailBackend):
         return _send_by_smtp(connection, message, begin)
     begin()
     try:
@@ -81,7 +84,8 @@ def send(message: EmailMessage, begin: Callable[[], None]) -> str:
 def _send_by_smtp(backend: EmailBackend, message: EmailMessage, begin: Callable[[], None]) -> str:
     encoding = message.encoding or settings.DEFAULT_CHARSET
     recipients = [sanitize_address(address, encoding) for address in message.recipients()]
-    text = message.message().as_bytes(linesep="\r\n")
+    whole: Any = message.message()  # of Django's own class, whose `as_bytes` takes line ends
+    text = whole.as_bytes(linesep="\r\n")
     begun = time.monotonic()
     dialogue = Dialogue(_open(backend), name=NAME)
     try:

@@ -11,8 +11,8 @@ from django.core.mail import EmailMessage
 
 from integrations.contracts.errors import ProviderError
 from integrations.models import CallLog, Direction, LogStatus, QueueItem
+from integrations.runtime import mailer
 from integrations.runtime.recorder import best_effort
-from payments import mailer
 
 
 def send_logged(

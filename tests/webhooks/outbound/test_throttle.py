@@ -1,0 +1,149 @@
+"""Requests a second: a token bucket on the endpoint's health, exact over all workers."""
+
+from __future__ import annotations
+
+import time
+from threading import Barrier, Thread
+
+import pytest
+from django.db import connection
+
+from integrations.models import Tenant
+from tests.factories import MovableClock
+from tests.webhooks.outbound.conftest import MakeEndpoint, Receiver, deliver, publish
+from webhooks.outbound.delivery import claims
+from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, EndpointHealth
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def publish_many(tenant: Tenant, count: int) -> None:
+    for number in range(count):
+        publish(tenant, f"k{number}")
+
+
+def claim_now() -> int:
+    """Return how many a claim gets, whatever is in flight: the rate alone is what these tests are about."""
+    claimed = claims.claim(100)
+    Delivery.unscoped.filter(pk__in=[each.id for each in claimed]).update(
+        state=DeliveryState.DELIVERED, lease=None, lease_until=None
+    )
+    return len(claimed)
+
+
+@pytest.mark.parametrize(
+    ("rate", "first", "steps"),
+    [
+        (5.0, 5, [(0.0, 0), (0.1, 0), (0.1, 1), (1.0, 5), (60.0, 5)]),  # a long rest saves up one second's worth, not more
+        (1.0, 1, [(0.5, 0), (0.5, 1), (3.0, 1)]),
+        (0.1, 1, [(9.0, 0), (1.0, 1), (100.0, 1), (9.9, 0), (0.1, 1)]),
+        (2.5, 2, [(0.2, 1), (0.4, 1), (1.0, 2)]),
+    ],
+)
+def test_the_bucket(
+    school: Tenant,
+    make_endpoint: MakeEndpoint,
+    clock: MovableClock,
+    rate: float,
+    first: int,
+    steps: list[tuple[float, int]],
+) -> None:
+    make_endpoint(school, max_in_flight=64, rate_per_second=rate)
+    publish_many(school, 30)
+    assert claim_now() == first
+    for seconds, wanted in steps:
+        clock.advance(seconds)
+        assert claim_now() == wanted, seconds
+
+
+def test_no_rate_is_no_limit(school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock) -> None:
+    make_endpoint(school, max_in_flight=64)
+    publish_many(school, 30)
+    assert claim_now() == 30
+
+
+def test_a_clock_that_lags_behind_adds_nothing(school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock) -> None:
+    make_endpoint(school, rate_per_second=1.0)
+    publish_many(school, 5)
+    start = clock()
+    Delivery.unscoped.update(due_at=clock.advance(-60))
+    clock.moment = start
+    assert claim_now() == 1
+    clock.advance(-30)  # another machine, half a minute behind
+    assert claim_now() == 0
+    clock.advance(30)
+    assert claim_now() == 0
+    clock.advance(1)
+    assert claim_now() == 1
+
+
+def test_a_lower_rate_holds_at_once(school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock) -> None:
+    endpoint, _ = make_endpoint(school, rate_per_second=50.0, max_in_flight=64)
+    publish_many(school, 100)
+    assert claims.claim(10) != []
+    Endpoint.unscoped.filter(pk=endpoint.pk).update(rate_per_second=2.0)
+    Delivery.unscoped.filter(lease__isnull=False).update(state=DeliveryState.DELIVERED, lease=None, lease_until=None)
+    clock.advance(10)
+    assert claim_now() == 2
+
+
+def test_what_a_throttle_keeps_back_loses_no_attempt_and_shows_its_lag(
+    school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint, clock: MovableClock
+) -> None:
+    make_endpoint(school, rate_per_second=1.0)
+    publish_many(school, 3)
+    for number in range(1, 4):
+        deliver(stop=lambda wanted=number: Delivery.unscoped.filter(state="delivered").count() == wanted)
+        assert len(receiver.requests) == number
+        clock.advance(2)
+    done = Delivery.unscoped.order_by("finished_at")
+    assert [delivery.attempts for delivery in done] == [1, 1, 1]
+    assert [delivery.tries.model.unscoped.get(delivery=delivery).lag_ms for delivery in done] == [0, 2000, 4000]
+
+
+def test_two_claimers_at_once_spend_each_token_once(school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock) -> None:
+    endpoint, _ = make_endpoint(school, max_in_flight=64, rate_per_second=20.0)
+    publish_many(school, 60)
+    barrier = Barrier(2)
+    taken: list[str] = []
+
+    def claimer() -> None:
+        try:
+            barrier.wait(10)
+            until = time.monotonic() + 0.5
+            while time.monotonic() < until:
+                taken.extend(each.id for each in claims.claim(3))
+        finally:
+            connection.close()
+
+    threads = [Thread(target=claimer) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(taken) == len(set(taken)) == 20
+    assert EndpointHealth.unscoped.get(endpoint=endpoint).tokens == pytest.approx(0.0, abs=1e-6)
+
+
+def test_two_claimers_at_once_never_exceed_what_may_be_in_flight(
+    school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock
+) -> None:
+    make_endpoint(school, max_in_flight=7)
+    publish_many(school, 40)
+    barrier = Barrier(3)
+    taken: list[str] = []
+
+    def claimer() -> None:
+        try:
+            barrier.wait(10)
+            for _ in range(30):
+                taken.extend(each.id for each in claims.claim(2))
+        finally:
+            connection.close()
+
+    threads = [Thread(target=claimer) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(taken) == len(set(taken)) == 7

@@ -1,0 +1,381 @@
+"""Settling: what came of attempts, stored in batches against the fence, with what that says about the endpoint.
+
+Locks are taken in this order, each kind by id: endpoints (shared), health, deliveries. Whoever changes an endpoint locks its
+row for itself first (`no_key`: notices insert deliveries for other endpoints, and must not wait), so nobody who holds a
+part of this waits for another part. Switching an endpoint off comes after the
+settling transaction, in one of its own: should the worker die in between, the next failure does it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Count
+
+from integrations.contracts import clock
+from webhooks.outbound.delivery import health as rules
+from webhooks.outbound.delivery import notices
+from webhooks.outbound.delivery.schedule import delay_after, delay_after_refusal
+from webhooks.outbound.delivery.sender import REFUSALS, RETRIED_4XX, ErrorClass, Outcome
+from webhooks.outbound.endpoints import services
+from webhooks.outbound.event_types import TEST_EVENT
+from webhooks.outbound.models import DeadReason, Delivery, DeliveryAttempt, DeliveryState, Endpoint, EndpointHealth, Event
+
+logger = structlog.get_logger(__name__)
+
+GONE = "it answered 410 Gone"
+DIED_WITH_WORKER = "the worker died during the last attempt"
+REPEATING = "repeating it does not help: it was tried often enough for a mistake on the endpoint's side to be put right"
+
+_LOCK_ENDPOINTS = """
+SELECT id, tenant_id, is_active, deleted_at, retry_delays FROM webhooks_outbound_endpoint
+WHERE id = ANY(%s) ORDER BY id FOR SHARE
+"""
+
+_COLUMNS = "d.id, d.endpoint_id, d.event_id, d.attempts, d.attempts_allowed, d.expires_at, d.delivered_at"
+
+_LOCK_MINE = f"""
+SELECT {_COLUMNS} FROM webhooks_outbound_delivery d
+JOIN unnest(%(ids)s::text[], %(fences)s::int[]) AS mine (id, fence) ON mine.id = d.id AND mine.fence = d.fence
+WHERE d.state = 'pending' AND d.lease IS NOT NULL ORDER BY d.id FOR UPDATE OF d
+"""  # noqa: S608 constants only
+
+# Looked at anew under the lock: somebody else may have been here first, or a person may have granted another try.
+_LOCK_LAPSED = f"""
+SELECT {_COLUMNS}, d.tenant_id, d.lease_until FROM webhooks_outbound_delivery d
+WHERE d.id = ANY(%(ids)s) AND d.state = 'pending' AND d.lease_until <= %(now)s AND d.attempts >= d.attempts_allowed
+ORDER BY d.id FOR UPDATE OF d
+"""  # noqa: S608 constants only
+
+_SETTLE = """
+UPDATE webhooks_outbound_delivery d
+SET state = r.state, due_at = r.due_at, last_status = r.status, last_error = r.error, dead_reason = r.reason,
+    finished_at = r.finished_at, delivered_at = coalesce(d.delivered_at, r.delivered_at),
+    attempts_allowed = d.attempts_allowed + r.bonus, lease = NULL, lease_until = NULL
+FROM unnest(%(ids)s::text[], %(states)s::text[], %(dues)s::timestamptz[], %(statuses)s::int[], %(errors)s::text[],
+    %(reasons)s::text[], %(finished)s::timestamptz[], %(delivered)s::timestamptz[], %(bonuses)s::int[])
+    AS r (id, state, due_at, status, error, reason, finished_at, delivered_at, bonus)
+WHERE d.id = r.id
+"""
+
+# What goes out in one request shares its end. Each has a past of its own: one that arrived before can't be undone.
+_SETTLE_PASSENGERS = """
+UPDATE webhooks_outbound_delivery p
+SET state = CASE WHEN p.delivered_at IS NOT NULL THEN 'delivered' ELSE c.outcome END,
+    dead_reason = CASE WHEN p.delivered_at IS NOT NULL THEN '' ELSE c.reason END,
+    delivered_at = coalesce(p.delivered_at, c.delivered_at),
+    last_status = c.status, last_error = c.error, finished_at = c.finished_at
+FROM unnest(%(ids)s::text[], %(states)s::text[], %(statuses)s::int[], %(errors)s::text[], %(reasons)s::text[],
+    %(finished)s::timestamptz[], %(delivered)s::timestamptz[])
+    AS c (id, outcome, status, error, reason, finished_at, delivered_at)
+WHERE p.carrier_id = c.id AND p.state = 'batched'
+RETURNING p.id, p.endpoint_id, p.event_id, p.state, p.dead_reason, p.last_error
+"""
+
+_LEARN = """
+UPDATE webhooks_outbound_endpointhealth h
+SET paused_until = r.paused_until, breaker = r.breaker, breaker_until = r.breaker_until, openings = r.openings,
+    failures = r.failures, failing_since = r.failing_since, warned = r.warned, last_success_at = r.last_success_at,
+    last_failure_at = r.last_failure_at
+FROM unnest(%(id)s::bigint[], %(paused_until)s::timestamptz[], %(breaker)s::text[], %(breaker_until)s::timestamptz[],
+    %(openings)s::int[], %(failures)s::int[], %(failing_since)s::timestamptz[], %(warned)s::int[],
+    %(last_success_at)s::timestamptz[], %(last_failure_at)s::timestamptz[])
+    AS r (id, paused_until, breaker, breaker_until, openings, failures, failing_since, warned, last_success_at, last_failure_at)
+WHERE h.id = r.id
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    """What settling needs of an endpoint; the whole row is read only where somebody is told of it."""
+
+    id: str
+    tenant_id: int
+    is_active: bool
+    deleted_at: datetime | None
+    retry_delays: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A delivery as it stands, locked."""
+
+    id: str
+    endpoint_id: str
+    event_id: str
+    attempts: int
+    attempts_allowed: int
+    expires_at: datetime | None
+    delivered_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Next:
+    """What a delivery becomes; `bonus` is 1 where the attempt shall not count against the allowed ones."""
+
+    state: DeliveryState
+    due_at: datetime
+    status: int | None
+    error: str
+    reason: str = ""
+    finished_at: datetime | None = None
+    delivered_at: datetime | None = None
+    bonus: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Death:
+    endpoint_id: str
+    delivery_id: str
+    event_id: str
+    reason: DeadReason
+    error: str
+
+
+def settle(outcomes: Sequence[Outcome]) -> None:
+    """Store attempts, next states and the endpoints' health in one transaction; then switch off what has failed too long.
+
+    An outcome whose lease was lost meanwhile is dropped: the delivery is another worker's now.
+    """
+    if not outcomes:
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        endpoints, healths = _lock_endpoints(cursor, {outcome.claimed.endpoint_id for outcome in outcomes})
+        given = {"ids": [o.claimed.id for o in outcomes], "fences": [o.claimed.fence for o in outcomes]}
+        cursor.execute(_LOCK_MINE, given)
+        mine = {row[0]: _Row(*row) for row in cursor.fetchall()}
+        kept = sorted((o for o in outcomes if o.claimed.id in mine), key=lambda o: o.claimed.id)
+        if len(kept) < len(outcomes):
+            logger.warning("delivery_outcomes_dropped", count=len(outcomes) - len(kept))
+        deaths = _store(cursor, kept, mine, endpoints) if kept else []
+        verdicts = _judge(cursor, kept, endpoints, healths)
+        _tell(deaths, verdicts, endpoints)
+    for endpoint_id, reason in sorted(_to_disable(kept, verdicts).items()):
+        _disable(endpoint_id, endpoints[endpoint_id].tenant_id, reason)
+
+
+def bury_lost(ids: Sequence[str], *, lease: timedelta) -> None:
+    """Fail deliveries whose worker died during the last attempt they were allowed."""
+    now = clock.now()
+    with transaction.atomic(), connection.cursor() as cursor:
+        ends = Delivery.unscoped.filter(pk__in=ids).values_list("endpoint_id", flat=True)
+        endpoints, _ = _lock_endpoints(cursor, set(ends))
+        cursor.execute(_LOCK_LAPSED, {"ids": list(ids), "now": now})
+        found = cursor.fetchall()
+        dead = {row[0]: _Row(*row[:7]) for row in found}
+        lost = [lost_attempt(row[7], row[0], row[3], row[8], lease, now) for row in found]
+        DeliveryAttempt.unscoped.bulk_create(lost)
+        nexts = {each.id: _ended(each, now, None, DeadReason.EXHAUSTED, DIED_WITH_WORKER) for each in dead.values()}
+        deaths = _write(cursor, dead, nexts) if dead else []
+        _tell(deaths, {}, endpoints)
+    logger.warning("delivery_leases_lapsed", count=len(dead), failed=len(dead))
+
+
+def lost_attempt(
+    tenant_id: int, delivery_id: str, number: int, until: datetime, lease: timedelta, now: datetime
+) -> DeliveryAttempt:
+    """Return the row (unsaved) of an attempt whose worker never came back; its lease ended at `until`."""
+    return DeliveryAttempt(
+        tenant_id=tenant_id,
+        delivery_id=delivery_id,
+        number=number,
+        started_at=until - lease,
+        finished_at=now,
+        error_class=ErrorClass.LOST,
+        error="the worker died or hung during this attempt; whether it arrived is not known",
+    )
+
+
+def _lock_endpoints(cursor: Any, ids: set[str]) -> tuple[dict[str, _Endpoint], dict[str, EndpointHealth]]:
+    ordered = sorted(ids)
+    cursor.execute(_LOCK_ENDPOINTS, [ordered])
+    endpoints = {row[0]: _Endpoint(*row[:4], retry_delays=json.loads(row[4])) for row in cursor.fetchall()}
+    healths = EndpointHealth.unscoped.filter(endpoint_id__in=ordered).order_by("endpoint_id").select_for_update()
+    return endpoints, {health.endpoint_id: health for health in healths}
+
+
+def _store(
+    cursor: Any, outcomes: Sequence[Outcome], rows: Mapping[str, _Row], endpoints: Mapping[str, _Endpoint]
+) -> list[_Death]:
+    refusals = _refusals(outcomes)
+    nexts = {
+        o.claimed.id: _next(o, rows[o.claimed.id], endpoints[o.claimed.endpoint_id], refusals.get(o.claimed.id, 0) + 1)
+        for o in outcomes
+    }
+    DeliveryAttempt.unscoped.bulk_create([_attempt(outcome) for outcome in outcomes])
+    return _write(cursor, rows, nexts)
+
+
+def _attempt(outcome: Outcome) -> DeliveryAttempt:
+    claimed = outcome.claimed
+    return DeliveryAttempt(
+        tenant_id=claimed.tenant_id,
+        delivery_id=claimed.id,
+        number=claimed.number,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        lag_ms=min(claimed.lag_ms, 2**31 - 1),
+        status_code=outcome.status_code,
+        duration_ms=outcome.duration_ms,
+        error_class=outcome.error_class or "",
+        error=outcome.error,
+        request_headers=dict(outcome.request_headers),
+        response_headers=dict(outcome.response_headers),
+        response_head=outcome.response_head,
+        address=outcome.address,
+    )
+
+
+def _refusals(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Return how often each of the deliveries that were refused just now had been refused before."""
+    ids = [o.claimed.id for o in outcomes if o.refused and o.claimed.number > 1]
+    if not ids:
+        return {}
+    tries = DeliveryAttempt.unscoped.filter(delivery_id__in=ids)
+    answered = tries.filter(error_class=ErrorClass.HTTP_STATUS, status_code__range=(400, 499))
+    refused = answered.exclude(status_code__in=RETRIED_4XX) | tries.filter(error_class__in=REFUSALS)
+    return dict(refused.order_by().values_list("delivery_id").annotate(count=Count("pk")))
+
+
+def _next(outcome: Outcome, row: _Row, endpoint: _Endpoint, refusal: int) -> _Next:
+    """Return what becomes of a delivery after this attempt; `refusal` counts refusals, this one included if it is one."""
+    now, status, error = outcome.finished_at, outcome.status_code, outcome.error
+    if outcome.delivered:
+        return _Next(DeliveryState.DELIVERED, now, status, "", finished_at=now, delivered_at=now)
+    if outcome.error_class is ErrorClass.INTERRUPTED:
+        return _waiting(row, endpoint, _Next(DeliveryState.PENDING, now, status, error, bonus=1))
+    if outcome.final:
+        return _ended(row, now, status, _FINAL[outcome.error_class or ErrorClass.GONE], error)
+    if outcome.refused:
+        wait = delay_after_refusal(refusal, retry_after=outcome.retry_after)
+        if wait is None or row.attempts >= row.attempts_allowed:
+            return _ended(row, now, status, DeadReason.REJECTED, f"{error}; {REPEATING}" if wait is None else error)
+    elif row.attempts >= row.attempts_allowed:
+        return _ended(row, now, status, DeadReason.EXHAUSTED, error)
+    else:
+        wait = delay_after(outcome.claimed.number, delays=endpoint.retry_delays, retry_after=outcome.retry_after)
+    due_at = now + timedelta(seconds=wait)
+    if row.expires_at is not None and due_at > row.expires_at:
+        return _ended(row, now, status, DeadReason.TOO_OLD, error)
+    return _waiting(row, endpoint, _Next(DeliveryState.PENDING, due_at, status, error))
+
+
+_FINAL = {
+    ErrorClass.GONE: DeadReason.GONE,
+    ErrorClass.BLOCKED: DeadReason.BLOCKED,
+    ErrorClass.SECRET: DeadReason.UNSENDABLE,
+    ErrorClass.ERASED: DeadReason.UNSENDABLE,
+}
+
+
+def _waiting(row: _Row, endpoint: _Endpoint, wanted: _Next) -> _Next:
+    """Let it wait for its next try, or for its endpoint where that was switched off meanwhile."""
+    if endpoint.deleted_at is not None:
+        return _ended(row, endpoint.deleted_at, wanted.status, DeadReason.DELETED, wanted.error)
+    return wanted if endpoint.is_active else replace(wanted, state=DeliveryState.HELD)
+
+
+def _ended(row: _Row, now: datetime, status: int | None, reason: DeadReason, error: str) -> _Next:
+    """End it for good. What has arrived once, and was sent again by a person, stays delivered; the error tells of this time."""
+    if row.delivered_at is not None:
+        return _Next(DeliveryState.DELIVERED, now, status, error, finished_at=now)
+    return _Next(DeliveryState.FAILED, now, status, error, reason=reason.value, finished_at=now)
+
+
+def _write(cursor: Any, rows: Mapping[str, _Row], nexts: Mapping[str, _Next]) -> list[_Death]:
+    """Store what deliveries become, with their passengers; return those that died of it."""
+    columns = {
+        "ids": list(nexts),
+        "states": [n.state.value for n in nexts.values()],
+        "dues": [n.due_at for n in nexts.values()],
+        "statuses": [n.status for n in nexts.values()],
+        "errors": [n.error for n in nexts.values()],
+        "reasons": [n.reason for n in nexts.values()],
+        "finished": [n.finished_at for n in nexts.values()],
+        "delivered": [n.delivered_at for n in nexts.values()],
+        "bonuses": [n.bonus for n in nexts.values()],
+    }
+    cursor.execute(_SETTLE, columns)
+    deaths = [
+        _Death(rows[i].endpoint_id, i, rows[i].event_id, DeadReason(n.reason), n.error)
+        for i, n in nexts.items()
+        if n.state is DeliveryState.FAILED
+    ]
+    return deaths + _write_passengers(cursor, {i: n for i, n in nexts.items() if n.finished_at is not None})
+
+
+def _write_passengers(cursor: Any, ended: Mapping[str, _Next]) -> list[_Death]:
+    if not ended:
+        return []
+    cursor.execute(
+        _SETTLE_PASSENGERS,
+        {
+            "ids": list(ended),
+            "states": ["delivered" if n.delivered_at else "failed" for n in ended.values()],
+            "statuses": [n.status for n in ended.values()],
+            "errors": [n.error for n in ended.values()],
+            "reasons": ["" if n.delivered_at else n.reason or DeadReason.EXHAUSTED.value for n in ended.values()],
+            "finished": [n.finished_at for n in ended.values()],
+            "delivered": [n.delivered_at for n in ended.values()],
+        },
+    )
+    settled = cursor.fetchall()
+    return [_Death(r[1], r[0], r[2], DeadReason(r[4]), r[5]) for r in settled if r[3] == DeliveryState.FAILED]
+
+
+def _judge(
+    cursor: Any, outcomes: Sequence[Outcome], endpoints: Mapping[str, _Endpoint], healths: Mapping[str, EndpointHealth]
+) -> dict[str, rules.Verdict]:
+    """Let each endpoint's health learn from what came of its attempts. One that is off has no ladder to climb."""
+    verdicts = {}
+    for endpoint_id, health in healths.items():
+        mine = [outcome for outcome in outcomes if outcome.claimed.endpoint_id == endpoint_id]
+        if mine and endpoints[endpoint_id].is_active:
+            verdicts[endpoint_id] = rules.learn(health, mine)
+    if verdicts:
+        changed = [healths[endpoint_id] for endpoint_id in verdicts]
+        cursor.execute(_LEARN, {name: [getattr(each, name) for each in changed] for name in ("id", *rules.FIELDS)})
+    return verdicts
+
+
+def _tell(deaths: Sequence[_Death], verdicts: Mapping[str, rules.Verdict], endpoints: Mapping[str, _Endpoint]) -> None:
+    """Tell the tenants; endpoint after endpoint by id, so that two batches can't wait for each other's alerts."""
+    spoken_of = {death.endpoint_id for death in deaths}
+    spoken_of |= {endpoint_id for endpoint_id, verdict in verdicts.items() if verdict.recovered or verdict.warn}
+    if not spoken_of:
+        return
+    types = dict(Event.unscoped.filter(pk__in=[death.event_id for death in deaths]).values_list("pk", "type"))
+    whole = Endpoint.unscoped.in_bulk([each for each in spoken_of if endpoints[each].deleted_at is None])
+    for endpoint_id, endpoint in sorted(whole.items()):
+        verdict = verdicts.get(endpoint_id, rules.Verdict())
+        if verdict.recovered:
+            notices.recovered(endpoint)
+        for death in deaths:
+            event_type = types.get(death.event_id, "")
+            if death.endpoint_id == endpoint_id and event_type != TEST_EVENT:
+                notices.died(endpoint, death.delivery_id, death.event_id, event_type, death.reason, death.error)
+        if verdict.warn:
+            notices.failing(endpoint, verdict.warn)
+
+
+def _disable(endpoint_id: str, tenant_id: int, reason: str) -> None:
+    """Switch an endpoint off. What was settled stands whatever comes of this: two endpoints that are told of each other's end
+    at the same moment may deadlock, and one of them is tried again."""
+    for last in (False, True):
+        try:
+            services.disable_endpoint(endpoint_id=endpoint_id, tenant_id=tenant_id, reason=reason)
+            return
+        except DatabaseError as error:
+            logger.warning("endpoint_not_disabled", endpoint=endpoint_id, error=type(error).__name__, given_up=last)
+
+
+def _to_disable(outcomes: Sequence[Outcome], verdicts: Mapping[str, rules.Verdict]) -> dict[str, str]:
+    reasons = {endpoint_id: verdict.disable for endpoint_id, verdict in verdicts.items() if verdict.disable}
+    gone = {o.claimed.endpoint_id: GONE for o in outcomes if o.error_class is ErrorClass.GONE}
+    return reasons | gone

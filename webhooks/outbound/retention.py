@@ -1,0 +1,178 @@
+"""How long events are kept: payloads and answers go first, then the log of what was sent, last what failed.
+
+What is still owed to an endpoint is never touched, whatever its age. A payload that is no longer kept is empty, like one that
+was erased; but only of the latter `Event.erased_at` tells when. Deliveries without a payload can't be sent again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from integrations.contracts import clock
+from integrations.contracts.errors import InvalidRequest
+from integrations.models import Tenant
+from integrations.runtime.retention import delete_in_batches
+from integrations.tenancy import audit
+from webhooks.outbound.endpoints.services import bury
+from webhooks.outbound.models import (
+    DeadReason,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    Event,
+    PortalLink,
+    Replay,
+    ReplayState,
+    RetentionPolicy,
+)
+
+logger = structlog.get_logger(__name__)
+
+LINKS_KEPT = timedelta(days=7)
+"""After a portal link has expired."""
+BATCH = 500
+FIELDS = ("payload_days", "log_days", "failed_days", "dead_letter_alarm")
+_OWED = (DeliveryState.PENDING, DeliveryState.GATHERING, DeliveryState.HELD, DeliveryState.BATCHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Days, and the number of dead letters above which an alert is raised: the tenant's own, or the installation's."""
+
+    payload_days: int
+    log_days: int
+    failed_days: int
+    dead_letter_alarm: int
+
+
+def kept_by(policy: RetentionPolicy | None) -> Kept:
+    """Return what holds under a policy; for None what the settings say."""
+    values = {name: getattr(policy, name, None) for name in FIELDS}
+    defaults = {name: getattr(settings, f"WEBHOOK_{name.upper()}") for name in FIELDS}
+    return Kept(**{name: defaults[name] if value is None else value for name, value in values.items()})
+
+
+def policy_of(tenant: Tenant) -> RetentionPolicy:
+    """Return the tenant's policy, one that is not stored and says nothing where there is none. Inside the tenant's scope."""
+    return RetentionPolicy.objects.first() or RetentionPolicy(tenant=tenant)
+
+
+def save_policy(*, tenant: Tenant, values: Mapping[str, Any]) -> RetentionPolicy:
+    """Store the whole policy; None, or what is left out, means the installation's setting. Raises `InvalidRequest` where
+    something would be kept longer than what it is part of."""
+    with transaction.atomic():
+        # One row of each tenant is locked, so that two who save at once do not make two.
+        Tenant.objects.select_for_update(no_key=True).get(pk=tenant.pk)
+        policy = policy_of(tenant)
+        before = {name: getattr(policy, name) for name in FIELDS}
+        for name in FIELDS:
+            setattr(policy, name, values.get(name))
+        kept = kept_by(policy)
+        if kept.payload_days > kept.log_days:
+            raise InvalidRequest(f"Payloads can't outlive the log, which is kept {kept.log_days} days.", attr="payload_days")
+        if kept.log_days > kept.failed_days:
+            raise InvalidRequest(f"What failed is kept {kept.failed_days} days; the log can't outlive it.", attr="log_days")
+        policy.updated = clock.now()
+        policy.save()
+        if changed := audit.differences(before, {name: getattr(policy, name) for name in FIELDS}):
+            audit.record(
+                tenant_id=tenant.pk,
+                action="retention.updated",
+                object_type="webhook_retention",
+                object_id=str(policy.pk),
+                changes=changed,
+            )
+    return policy
+
+
+def purge() -> dict[str, int]:
+    """Let go of what is older than each tenant's policy says; return how many of each. Called daily by a schedule; in small
+    batches, and several at once are harmless.
+
+    Payloads, headers and answers are blanked after `payload_days`; events with their deliveries and attempts are deleted after
+    `log_days`, where one failed `failed_days` after it did. What an endpoint that is off was owed for `failed_days` is dead.
+    """
+    now = clock.now()
+    counts = {"held": 0, "payloads": 0, "events": 0, "replays": 0}
+    policies = {policy.tenant_id: policy for policy in RetentionPolicy.unscoped.all()}
+    groups = [(Q(tenant_id=tenant_id), kept_by(policy)) for tenant_id, policy in sorted(policies.items())]
+    for whose, kept in [*groups, (~Q(tenant_id__in=list(policies)), kept_by(None))]:
+        counts["held"] += _end_held(whose, now - timedelta(days=kept.failed_days))
+        counts["payloads"] += _blank(whose, now - timedelta(days=kept.payload_days))
+        counts["events"] += _delete(whose, now - timedelta(days=kept.log_days), now - timedelta(days=kept.failed_days))
+        old = Replay.unscoped.filter(whose, created__lt=now - timedelta(days=kept.log_days))
+        counts["replays"] += delete_in_batches(old.exclude(state=ReplayState.RUNNING))
+    counts["portal_links"] = delete_in_batches(PortalLink.unscoped.filter(expires_at__lt=now - LINKS_KEPT))
+    logger.info("purged_webhooks", **counts)
+    return counts
+
+
+def _end_held(whose: Q, before: datetime) -> int:
+    """The endpoint has been off for longer than anybody keeps what failed: nobody waits for it."""
+    total = 0
+    while True:
+        with transaction.atomic():
+            old = Delivery.unscoped.filter(whose, state=DeliveryState.HELD, created__lt=before)
+            ids = list(old.order_by("pk").select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
+            if not ids:
+                return total
+            bury(Delivery.unscoped.filter(pk__in=ids), DeadReason.TOO_OLD, "held for too long: its endpoint was off")
+        total += len(ids)
+
+
+def _owed_of_event() -> Exists:
+    mine = Delivery.unscoped.filter(event=OuterRef("pk"))
+    return Exists(mine.filter(Q(state__in=_OWED) | Q(lease_until__gt=clock.now())))
+
+
+def _old(whose: Q, before: datetime) -> QuerySet[Event]:
+    """Events of which nothing is owed; those whose deliveries are still to be made are owed to somebody."""
+    return Event.unscoped.filter(~_owed_of_event(), whose, created__lt=before, spread_at__isnull=False)
+
+
+def _blank(whose: Q, before: datetime) -> int:
+    total = 0
+    full = _old(whose, before).exclude(payload="")
+    while ids := list(full.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        with transaction.atomic():
+            still = _locked(full, ids)
+            Event.unscoped.filter(pk__in=still).update(payload="")
+            DeliveryAttempt.unscoped.filter(delivery__event_id__in=still).update(
+                request_headers={}, response_headers={}, response_head=""
+            )
+        if not still:  # all of them are being sent again this moment: tomorrow, then
+            return total
+        total += len(still)
+    return total
+
+
+def _delete(whose: Q, before: datetime, failed_before: datetime) -> int:
+    total = 0
+    failed = Delivery.unscoped.filter(event=OuterRef("pk"), state=DeliveryState.FAILED)
+    # What failed before it was written down when is as old as its making.
+    recent = failed.filter(Q(finished_at__gte=failed_before) | Q(finished_at__isnull=True, created__gte=failed_before))
+    gone = _old(whose, before).filter(~Exists(recent))
+    while ids := list(gone.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        with transaction.atomic():
+            still = _locked(gone, ids)
+            Event.unscoped.filter(pk__in=still).delete()
+        if not still:
+            return total
+        total += len(still)
+    return total
+
+
+def _locked(old: QuerySet[Event], ids: list[str]) -> list[str]:
+    """Lock these events, then their deliveries, and return those that are still to go: who sends one again locks it too."""
+    events = Event.unscoped.select_for_update(skip_locked=True).filter(pk__in=ids).order_by("pk")
+    mine = list(events.values_list("pk", flat=True))
+    list(Delivery.unscoped.select_for_update().filter(event_id__in=mine).order_by("pk").values_list("pk", flat=True))
+    return list(old.filter(pk__in=mine).values_list("pk", flat=True))

@@ -300,9 +300,14 @@ class TenantScopedAdmin(HubAdmin):
         fields = list(super().get_readonly_fields(request, obj))
         return [*fields, "tenant"] if obj is not None and "tenant" not in fields else fields
 
+    def declared_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return the page's fieldsets: a page whose fields depend on the row overrides this. One admin object serves all
+        threads, so nothing of it may be kept on `self`."""
+        return super().get_fieldsets(request, obj)
+
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """Return the declared fieldsets with the tenant as first field where it is a question, and without it otherwise."""
-        declared = super().get_fieldsets(request, obj)
+        declared = self.declared_fieldsets(request, obj)
         shown = []
         for number, (title, options) in enumerate(declared):
             fields = [field for field in options["fields"] if field != "tenant"]

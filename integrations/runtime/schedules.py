@@ -26,7 +26,7 @@ TICKS = (
     Tick("webhooks: purge receipts", "webhooks.inbound.retention.purge", 24 * 60),
     Tick("webhooks: purge events", "webhooks.outbound.retention.purge", 24 * 60),
     Tick("webhooks: alarm on dead letters", "webhooks.outbound.recovery.dead_letters.check_alarms", 60),
-    Tick("webhooks: find events without deliveries", "webhooks.outbound.publishing.sweeping.sweep", 1),
+    Tick("webhooks: find events without deliveries", "webhooks.outbound.publishing.sweeping.tick", 1),
     Tick("messaging: ask for balances", "integrations.messaging.safety.balances.ask_all", 60),
     Tick("messaging: send recurring messages", "integrations.messaging.rules.recurring.enqueue_due", 1),
     # Hourly, since each tenant's day ends at another hour; whoever has had his run today is passed over.

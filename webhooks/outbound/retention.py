@@ -98,7 +98,8 @@ def purge() -> dict[str, int]:
     batches, and several at once are harmless.
 
     Payloads, headers and answers are blanked after `payload_days`; events with their deliveries and attempts are deleted after
-    `log_days`, where one failed `failed_days` after it did. What an endpoint that is off was owed for `failed_days` is dead.
+    `log_days`. Where a delivery failed, both wait until `failed_days` after it did: until then it can be sent again. What an
+    endpoint that is off was owed for `failed_days` is dead.
     """
     now = clock.now()
     counts = {"held": 0, "payloads": 0, "events": 0, "replays": 0}
@@ -106,7 +107,7 @@ def purge() -> dict[str, int]:
     groups = [(Q(tenant_id=tenant_id), kept_by(policy)) for tenant_id, policy in sorted(policies.items())]
     for whose, kept in [*groups, (~Q(tenant_id__in=list(policies)), kept_by(None))]:
         counts["held"] += _end_held(whose, now - timedelta(days=kept.failed_days))
-        counts["payloads"] += _blank(whose, now - timedelta(days=kept.payload_days))
+        counts["payloads"] += _blank(whose, now - timedelta(days=kept.payload_days), now - timedelta(days=kept.failed_days))
         counts["events"] += _delete(whose, now - timedelta(days=kept.log_days), now - timedelta(days=kept.failed_days))
         old = Replay.unscoped.filter(whose, created__lt=now - timedelta(days=kept.log_days))
         counts["replays"] += delete_in_batches(old.exclude(state=ReplayState.RUNNING))
@@ -138,9 +139,9 @@ def _old(whose: Q, before: datetime) -> QuerySet[Event]:
     return Event.unscoped.filter(~_owed_of_event(), whose, created__lt=before, spread_at__isnull=False)
 
 
-def _blank(whose: Q, before: datetime) -> int:
+def _blank(whose: Q, before: datetime, failed_before: datetime) -> int:
     total = 0
-    full = _old(whose, before).exclude(payload="")
+    full = _old(whose, before).exclude(payload="").filter(~_failed_since(failed_before))
     while ids := list(full.order_by("pk").values_list("pk", flat=True)[:BATCH]):
         with transaction.atomic():
             still = _locked(full, ids)
@@ -154,12 +155,16 @@ def _blank(whose: Q, before: datetime) -> int:
     return total
 
 
-def _delete(whose: Q, before: datetime, failed_before: datetime) -> int:
-    total = 0
+def _failed_since(moment: datetime) -> Exists:
+    """Whether a delivery of the event failed that late: it can be sent again as long as it is kept, so its payload stays."""
     failed = Delivery.unscoped.filter(event=OuterRef("pk"), state=DeliveryState.FAILED)
     # What failed before it was written down when is as old as its making.
-    recent = failed.filter(Q(finished_at__gte=failed_before) | Q(finished_at__isnull=True, created__gte=failed_before))
-    gone = _old(whose, before).filter(~Exists(recent))
+    return Exists(failed.filter(Q(finished_at__gte=moment) | Q(finished_at__isnull=True, created__gte=moment)))
+
+
+def _delete(whose: Q, before: datetime, failed_before: datetime) -> int:
+    total = 0
+    gone = _old(whose, before).filter(~_failed_since(failed_before))
     while ids := list(gone.order_by("pk").values_list("pk", flat=True)[:BATCH]):
         with transaction.atomic():
             still = _locked(gone, ids)

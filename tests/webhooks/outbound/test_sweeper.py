@@ -134,7 +134,22 @@ def test_engines_look_at_fresh_events_only_and_the_tick_at_all(school: Tenant, m
     assert set(Delivery.unscoped.values_list("event__key", flat=True)) == {"new"}
     assert sweeping.sweep() == 1
     ticks = {tick.function: tick.minutes for tick in schedules.TICKS}
-    assert ticks["webhooks.outbound.publishing.sweeping.sweep"] == 1
+    assert ticks["webhooks.outbound.publishing.sweeping.tick"] == 1
+
+
+def test_what_was_owed_to_an_endpoint_in_the_moment_of_its_deletion_ends(
+    school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint
+) -> None:
+    endpoint, _ = make_endpoint(school)
+    publish(school)
+    with scope(tenant=school):
+        services.delete_endpoint(endpoint_id=endpoint.pk)
+    Delivery.unscoped.update(state="pending", finished_at=None, dead_reason="")  # as its publisher commits after that
+    assert sweeping.tick() == {"spread": 0, "orphans": 1}
+    row = Delivery.unscoped.get()
+    assert (row.state, row.dead_reason, row.last_error) == ("failed", "deleted", "the endpoint was deleted")
+    assert sweeping.tick() == {"spread": 0, "orphans": 0}
+    assert receiver.requests == []
 
 
 def test_an_event_that_is_not_committed_is_not_swept(school: Tenant, many: list[Endpoint]) -> None:

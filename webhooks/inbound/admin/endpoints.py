@@ -138,7 +138,7 @@ class InboundEndpointAdmin(TenantScopedAdmin):
         kwargs["form"] = form_for(self._scheme(request, obj), adding=obj is None)
         return super().get_form(request, obj, change=change, **kwargs)
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+    def declared_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         scheme = self._scheme(request, obj)
         signed: list[Any] = []
         if scheme is not None:
@@ -155,8 +155,7 @@ class InboundEndpointAdmin(TenantScopedAdmin):
             shown.insert(1, ("About", {"fields": [("kind", "state"), *counts, "shown_secrets", ("created", "updated")]}))
         if obj is not None and not self.has_change_permission(request, obj):
             shown = shown[:2]  # for those who may look, the settings stand in the API alone
-        self.fieldsets = [each for each in shown if each[1]["fields"]]
-        return super().get_fieldsets(request, obj)
+        return [each for each in shown if each[1]["fields"]]
 
     def save_model(self, request: HttpRequest, obj: InboundEndpoint, form: Any, change: bool) -> None:
         if not self.may_act(request, obj):

@@ -66,7 +66,7 @@ class EndpointAdmin(TenantScopedAdmin):
         # Who sees a URL masked must not find out the rest by searching for it.
         return (*self.search_fields, "url") if self.may_act(request) else self.search_fields
 
-    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+    def declared_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         what, how, limits = list(WHAT), list(HOW), list(LIMITS)
         if obj is None:
             how += ["scheme", "secret"]
@@ -75,14 +75,14 @@ class EndpointAdmin(TenantScopedAdmin):
             how.remove("own_headers")
         if not (self.has_change_permission(request, obj) if obj is not None else self.has_add_permission(request)):
             what[what.index("url")] = "shown_url"
-        self.fieldsets = [
+        declared: list[Any] = [
             ("What it gets", {"fields": what}),
             ("How it is sent", {"fields": how}),
             ("Limits", {"fields": limits}),
         ]
         if obj is not None:
-            self.fieldsets = [*self.fieldsets, ("About", {"fields": ("state", ("created", "updated"))})]
-        return super().get_fieldsets(request, obj)
+            declared.append(("About", {"fields": ("state", ("created", "updated"))}))
+        return declared
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)

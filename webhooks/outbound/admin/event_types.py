@@ -97,13 +97,12 @@ class EventTypeAdmin(TenantScopedAdmin):
         fields = super().get_readonly_fields(request, obj)
         return [*fields, "name"] if obj is not None else fields
 
-    def get_fieldsets(self, request: HttpRequest, obj: EventTypeDefinition | None = None) -> Any:
+    def declared_fieldsets(self, request: HttpRequest, obj: EventTypeDefinition | None = None) -> Any:
         own = ["name", "description", "schema", "example", "deprecated", "deprecation_note"]
         declared: list[Any] = [(None, {"fields": own})]
         if obj is not None:
             declared.append(("About", {"fields": (("state", "version"), ("created", "updated"))}))
-        self.fieldsets = declared
-        return super().get_fieldsets(request, obj)
+        return declared
 
     def has_change_permission(self, request: HttpRequest, obj: EventTypeDefinition | None = None) -> bool:
         return super().has_change_permission(request, obj) and (obj is None or obj.archived_at is None)

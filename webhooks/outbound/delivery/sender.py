@@ -142,8 +142,9 @@ class Outcome:
 
     @property
     def final(self) -> bool:
-        """Trying again by itself can't help: gone for good, forbidden, or nothing that could be sent."""
-        return self.error_class in {ErrorClass.GONE, ErrorClass.BLOCKED, ErrorClass.SECRET, ErrorClass.ERASED}
+        """Trying again by itself can't help: gone for good, forbidden, or nothing that could be sent. A key that can't be
+        opened is none of these: the operator may put it back into the keyring tomorrow."""
+        return self.error_class in {ErrorClass.GONE, ErrorClass.BLOCKED, ErrorClass.ERASED}
 
     @property
     def refused(self) -> bool:

@@ -257,7 +257,8 @@ def _next(outcome: Outcome, row: _Row, endpoint: _Endpoint, refusal: int) -> _Ne
         if wait is None or row.attempts >= row.attempts_allowed:
             return _ended(row, now, status, DeadReason.REJECTED, f"{error}; {REPEATING}" if wait is None else error)
     elif row.attempts >= row.attempts_allowed:
-        return _ended(row, now, status, DeadReason.EXHAUSTED, error)
+        unsendable = outcome.error_class is ErrorClass.SECRET
+        return _ended(row, now, status, DeadReason.UNSENDABLE if unsendable else DeadReason.EXHAUSTED, error)
     else:
         wait = delay_after(outcome.claimed.number, delays=endpoint.retry_delays, retry_after=outcome.retry_after)
     due_at = now + timedelta(seconds=wait)
@@ -269,7 +270,6 @@ def _next(outcome: Outcome, row: _Row, endpoint: _Endpoint, refusal: int) -> _Ne
 _FINAL = {
     ErrorClass.GONE: DeadReason.GONE,
     ErrorClass.BLOCKED: DeadReason.BLOCKED,
-    ErrorClass.SECRET: DeadReason.UNSENDABLE,
     ErrorClass.ERASED: DeadReason.UNSENDABLE,
 }
 

@@ -17,7 +17,7 @@ from integrations.secrets import SecretUnreadable
 from integrations.tenancy.serializers import StrictSerializer
 from webhooks.outbound import signing
 from webhooks.outbound.delivery.schedule import MAX_AGE
-from webhooks.outbound.delivery.sender import MASK, RESERVED_HEADERS
+from webhooks.outbound.delivery.sender import MASK, is_reserved
 from webhooks.outbound.endpoints.urls import masked_url
 from webhooks.outbound.event_types import is_pattern
 from webhooks.outbound.models import Breaker, Endpoint, EndpointHealth, Ordering, PayloadFormat
@@ -65,7 +65,7 @@ class HeadersField(serializers.DictField):
         for name, value in headers.items():
             if not _HEADER_NAME.fullmatch(name):
                 raise serializers.ValidationError(f"{name[:50]!r} is not a header name.")
-            if name.lower() in RESERVED_HEADERS or name.lower().startswith("webhook-"):
+            if is_reserved(name):
                 raise serializers.ValidationError(f"The header {name} is reserved.", code="reserved_header")
             if not value.startswith(MASK) and not _HEADER_VALUE.fullmatch(value):
                 raise serializers.ValidationError(f"The value of {name} must be printable ASCII.")

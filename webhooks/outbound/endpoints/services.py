@@ -221,12 +221,17 @@ def hold(endpoint: Endpoint) -> None:
 
 
 def bury(deliveries: QuerySet[Delivery], reason: DeadReason, error: str) -> None:
-    """Fail these deliveries for good, and those that go out with them."""
-    now = clock.now()
-    dead = {"state": DeliveryState.FAILED, "finished_at": now, "dead_reason": reason, "last_error": error}
+    """Fail these deliveries for good, and those that go out with them; what has arrived once stays delivered."""
     ids = list(deliveries.values_list("pk", flat=True))
-    Delivery.unscoped.filter(pk__in=ids).update(**dead)
-    Delivery.unscoped.filter(carrier_id__in=ids, state=DeliveryState.BATCHED).update(**dead)
+    ended = {"finished_at": clock.now(), "last_error": error}
+    for rows in (
+        Delivery.unscoped.filter(pk__in=ids),
+        Delivery.unscoped.filter(carrier_id__in=ids, state=DeliveryState.BATCHED),
+    ):
+        arrived = rows.filter(delivered_at__isnull=False)
+        arrived_ids = list(arrived.values_list("pk", flat=True))
+        rows.exclude(pk__in=arrived_ids).update(**ended, state=DeliveryState.FAILED, dead_reason=reason)
+        arrived.filter(pk__in=arrived_ids).update(**ended, state=DeliveryState.DELIVERED, dead_reason="")
 
 
 def _begin_anew(endpoint: Endpoint, held: str) -> None:

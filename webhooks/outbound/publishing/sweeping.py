@@ -10,10 +10,11 @@ from datetime import timedelta
 
 import structlog
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from integrations.contracts import clock
-from webhooks.outbound.models import Event
+from webhooks.outbound.endpoints.services import bury
+from webhooks.outbound.models import DeadReason, Delivery, DeliveryState, Endpoint, Event
 from webhooks.outbound.publishing.publish import owe, wanted_by
 
 logger = structlog.get_logger(__name__)
@@ -22,9 +23,33 @@ AT_ONCE = 500
 """Deliveries made by one statement at most."""
 MAX_EVENTS = 50
 """Events of one call at most; the next call goes on."""
+OWED = (DeliveryState.PENDING, DeliveryState.GATHERING, DeliveryState.HELD)
+ORPHANS_WITHIN = timedelta(days=2)
+"""How long after an endpoint was deleted somebody may still commit what he owed it."""
 FRESH = timedelta(minutes=2)
 """The age up to which delivery engines look for events at each turn; one that can't be spread is not tried that often for
 ever."""
+
+
+def tick() -> dict[str, int]:
+    """Sweep, and end what was owed to endpoints at the moment of their deletion. Called each minute by a schedule."""
+    return {"spread": sweep(), "orphans": bury_orphans()}
+
+
+def bury_orphans() -> int:
+    """Fail what a publisher owed to an endpoint that was deleted before the publisher committed; return how many.
+
+    Publishers take no lock on endpoints, so that nobody waits for a payment that is being booked.
+    """
+    deleted = Endpoint.unscoped.filter(deleted_at__gte=clock.now() - ORPHANS_WITHIN).values("pk")
+    resting = Q(lease_until__isnull=True) | Q(lease_until__lte=clock.now())
+    orphans = Delivery.unscoped.filter(resting, endpoint_id__in=deleted, state__in=OWED)
+    if not orphans.exists():
+        return 0
+    with transaction.atomic():
+        ids = list(orphans.order_by("pk").select_for_update(skip_locked=True).values_list("pk", flat=True)[:AT_ONCE])
+        bury(Delivery.unscoped.filter(pk__in=ids), DeadReason.DELETED, "the endpoint was deleted")
+    return len(ids)
 
 
 def sweep(*, within: timedelta | None = None) -> int:

@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 PORT ?= 8000
 SIMULATOR_PORT ?= 8900
 
-.PHONY: demo test test-full lint check requirements venv venv-dev
+.PHONY: demo test test-full bench lint check requirements venv venv-dev
 
 venv:
 	@python3 integrations_site/bootstrap.py --quiet
@@ -19,9 +19,20 @@ demo: venv
 test: venv-dev
 	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not live" $(ARGS)
 
-# The long suites, whole: kills, floods, restarts. One at a time, they need the machine for themselves.
+# The long suites, whole, in two parts: those that may run side by side, then those that need the machine for themselves
+# (marker `alone`: kills, floods, restarts). Both run, whatever the first one finds. With ARGS= a part may have nothing to do.
+TOGETHER = $(PYTHON) -m pytest -n 2 --dist loadfile -m "slow and not alone and not live" $(ARGS)
+ALONE = $(PYTHON) -m pytest -m "slow and alone and not live" $(ARGS)
+NOTHING_TO_DO = $(if $(ARGS),[ $$? = 5 ],false)
 test-full: venv-dev
-	$(PYTHON) -m pytest -m "slow and not live" $(ARGS)
+	@failed=; \
+	$(TOGETHER) || $(NOTHING_TO_DO) || failed=yes; \
+	$(ALONE) || $(NOTHING_TO_DO) || failed=yes; \
+	[ -z "$$failed" ]
+
+# Ratios against a baseline measured in the same run, to var/bench.json: docs/benchmarks.md.
+bench: venv-dev
+	$(PYTHON) -m tests.bench
 
 lint: venv-dev
 	$(PYTHON) -m ruff check .

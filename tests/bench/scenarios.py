@@ -1,0 +1,195 @@
+"""What is measured. Each scenario measures its own baseline in the same run: the ratio is what travels between machines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from statistics import median, quantiles
+from typing import Any
+
+import aiohttp
+from django.db import transaction
+from django_scopes import scope
+
+from integrations.contracts.ids import new_token
+from integrations.models import Tenant
+from webhooks.outbound import signing
+from webhooks.outbound.delivery.engine import Engine, Limits
+from webhooks.outbound.endpoints import services
+from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event
+from webhooks.outbound.publishing.publish import publish
+
+OBJECT = {
+    "id": "pay_1",
+    "status": "succeeded",
+    "amount": 150_000,
+    "currency": "KES",
+    "reference": {"type": "invoice", "id": "7"},
+}
+LONGEST = 60.0
+"""Seconds that one measured stretch may take; one that takes longer is a failure, not a figure."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """`ratio` is measured / baseline (1.0: as fast as the baseline); `figures` are what it was made of."""
+
+    name: str
+    says: str
+    ratio: float
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def delivery(url: str, *, endpoints: int = 20, events: int = 150) -> Result:
+    """Posts a second: the hub's engine (claimed, signed, posted, settled, logged) against a bare loop of aiohttp posts."""
+    tenant = _tenant()
+    made = [_endpoint(tenant, f"{url}/fast/{number}", max_in_flight=64) for number in range(endpoints)]
+    _publish(tenant, events)
+    posts = endpoints * events
+    bare = asyncio.run(_bare_posts([each.url for each in made], posts))
+    hub = _deliver(made)
+    return Result(
+        name="delivery",
+        says=f"{posts} posts of the hub's engine / the same posts of a bare aiohttp loop",
+        ratio=(posts / hub) / (posts / bare),
+        figures={"posts": posts, "hub_posts_per_second": posts / hub, "bare_posts_per_second": posts / bare},
+    )
+
+
+def isolation(url: str, *, others: int = 19, events: int = 80, waiting: int = 1_000, seconds: float = 10.0) -> Result:
+    """What nineteen endpoints get through beside one that takes ten seconds with a thousand deliveries waiting, against the
+    same without it. The order is: without, with, without; the baseline is the better one of the two without."""
+    alone = [_among(url, others, events, waiting=0, seconds=seconds)]
+    beside = _among(url, others, events, waiting=waiting, seconds=seconds)
+    alone.append(_among(url, others, events, waiting=0, seconds=seconds))
+    best = max(alone, key=lambda each: each["per_second"])
+    return Result(
+        name="isolation",
+        says=f"deliveries a second of {others} endpoints beside a hanging one with {waiting} waiting / without it",
+        ratio=beside["per_second"] / best["per_second"],
+        figures={
+            "beside_per_second": beside["per_second"],
+            "alone_per_second": best["per_second"],
+            "beside_median_seconds": beside["median"],
+            "alone_median_seconds": best["median"],
+            "beside_p95_seconds": beside["p95"],
+            "alone_p95_seconds": best["p95"],
+        },
+    )
+
+
+def publishing(*, events: int = 300) -> list[Result]:
+    """Events a second with none, one and ten endpoints that want them, each in a transaction of its own, against plain
+    one-row inserts in transactions of their own."""
+    results = []
+    for wanted in (0, 1, 10):
+        tenant = _tenant()
+        for number in range(wanted):
+            _endpoint(tenant, f"http://127.0.0.1:9/{number}")
+        plain = _seconds(lambda tenant=tenant: _insert(tenant, events))  # type: ignore[misc]
+        spent = _seconds(lambda tenant=tenant: _publish(tenant, events))  # type: ignore[misc]
+        results.append(
+            Result(
+                name=f"publish_{wanted}",
+                says=f"events published a second with {wanted} endpoints / plain one-row inserts a second",
+                ratio=plain / spent,
+                figures={"events_per_second": events / spent, "inserts_per_second": events / plain},
+            )
+        )
+        _retire(tenant)
+    return results
+
+
+# --- their parts ----------------------------------------------------------------------------------------------------------
+
+
+def _tenant() -> Tenant:
+    return Tenant.objects.create(slug=f"bench-{new_token()[:12]}", name="Bench")
+
+
+def _endpoint(tenant: Tenant, url: str, **fields: Any) -> Endpoint:
+    with scope(tenant=tenant):
+        return services.create_endpoint(tenant=tenant, url=url, events=["*"], **fields)[0]
+
+
+def _retire(tenant: Tenant) -> None:
+    """Take a scenario's endpoints out of the way of the next one."""
+    Endpoint.unscoped.filter(tenant=tenant).update(is_active=False)
+
+
+def _publish(tenant: Tenant, events: int) -> None:
+    for _ in range(events):
+        publish(tenant_id=tenant.pk, type="payment.completed", object=OBJECT, key=new_token())
+
+
+def _insert(tenant: Tenant, rows: int) -> None:
+    for _ in range(rows):
+        with transaction.atomic():
+            Event(tenant=tenant, type="bench.plain", key=new_token(), payload="{}").save(force_insert=True)
+
+
+def _seconds(work: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _deliver(endpoints: list[Endpoint]) -> float:
+    """Run one engine until these endpoints have everything; return the seconds until the last of it was settled."""
+    ids = [each.pk for each in endpoints]
+    owed = Delivery.unscoped.filter(endpoint__in=ids).exclude(state=DeliveryState.DELIVERED)
+    began = time.perf_counter()
+    done: list[float] = []
+
+    def stop() -> bool:
+        if not owed.exists():
+            done.append(time.perf_counter())
+        return bool(done)
+
+    asyncio.run(Engine(Limits(stop_check=0.02, stop_grace=0.1)).run(stop, time.monotonic() + LONGEST))
+    if not done:
+        raise RuntimeError(f"not delivered within {LONGEST:.0f} s")
+    _retire(endpoints[0].tenant)
+    return done[0] - began
+
+
+async def _bare_posts(urls: list[str], posts: int) -> float:
+    """The seconds that the same posts take without a hub: as many at once, the same body, signed headers made beforehand."""
+    key = signing.new_key(signing.SYMMETRIC)
+    body = b'{"id":"evt_bench","type":"payment.completed","created":"2026-01-01T00:00:00Z","data":{"object":{"id":"pay_1"}}}'
+    headers = {"Content-Type": "application/json", "webhook-id": "evt_bench", "webhook-signature": key["secret"]}
+    queue = list(range(posts))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=Limits().in_flight)) as session:
+
+        async def work() -> None:
+            while queue:
+                number = queue.pop()
+                async with session.post(urls[number % len(urls)], data=body, headers=headers) as answer:
+                    await answer.read()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(Limits().in_flight)))
+        return time.perf_counter() - began
+
+
+def _among(url: str, others: int, events: int, *, waiting: int, seconds: float) -> dict[str, float]:
+    """Deliver `events` to each of the others, with or without the hanging one beside them."""
+    tenant = _tenant()
+    healthy = [_endpoint(tenant, f"{url}/fast/{number}") for number in range(others)]
+    if waiting:
+        hanging = _endpoint(tenant, f"{url}/slow/{seconds}")
+        for _ in range(waiting):
+            publish(tenant_id=tenant.pk, type="payment.completed", object=OBJECT, key=new_token(), only=[hanging])
+    for _ in range(events):
+        publish(tenant_id=tenant.pk, type="payment.completed", object=OBJECT, key=new_token(), only=healthy)
+    spent = _deliver(healthy)
+    ended = Delivery.unscoped.filter(endpoint__in=healthy).order_by("finished_at").values_list("finished_at", flat=True)
+    moments = [moment.timestamp() for moment in ended if moment is not None]
+    # Measured from the first delivery: when the engine began is the same for all, and not what an endpoint feels.
+    waits = [moment - moments[0] for moment in moments]
+    return {"per_second": others * events / spent, "median": median(waits), "p95": quantiles(waits, n=20)[-1]}

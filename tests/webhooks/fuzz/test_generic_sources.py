@@ -1,0 +1,31 @@
+"""Ten thousand generated requests to a generic source of each scheme.
+
+No 5xx, no exception, nothing changed but the books, bounded memory. `make test` sends 200 to each, `make test-full` all.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.webhooks.fuzz.attack import GROWTH, Route, each_of, generic_paths
+from tests.webhooks.fuzz.conftest import Fire
+from webhooks.inbound.models.endpoints import Scheme
+
+# Each batch is really rolled back: in one long transaction the counters' row versions pile up, and every look-up slows down.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_sample_of_hostile_requests(fire: Fire) -> None:
+    for route in generic_paths():
+        assert fire(route, 200).sent >= 200
+
+
+@pytest.mark.slow
+@each_of(generic_paths())
+def test_ten_thousand_hostile_requests(route: Route, fire: Fire) -> None:
+    made = fire(route, 10_000)
+    assert made.growth() < GROWTH, f"grew by {made.growth() >> 20} MB over {made.sent} requests"
+
+
+def test_every_scheme_is_among_them() -> None:
+    assert {route.scheme for route in generic_paths()} == set(Scheme.values)

@@ -67,6 +67,7 @@ class KeysView(TenantGenericAPIView):
     """The tenant's API keys. Making one answers the key, this once; nobody can make a key that may more than he himself."""
 
     key_scope = "apikeys"
+    current_key_only = True
     serializer_class = KeyOutput
     filterset_class = KeyFilter
 
@@ -97,6 +98,7 @@ class KeyView(TenantAPIView):
     """One key. Deleting it shuts it out at once; its history stays."""
 
     key_scope = "apikeys"
+    current_key_only = True
 
     @extend_schema(responses=KeyOutput)
     def get(self, request: Request, key_id: str) -> Response:
@@ -120,6 +122,7 @@ class KeyRotateView(TenantAPIView):
     ends the oldest."""
 
     key_scope = "apikeys"
+    current_key_only = True
 
     @extend_schema(request=KeyRotation, responses=KeyCreated, parameters=[IDEMPOTENCY_KEY])
     @idempotent

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
+from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
@@ -21,6 +22,7 @@ from integrations.tenancy.route_names import without_ids
 logger = structlog.get_logger(__name__)
 
 ALERT = "key_in_url"
+FOR_SYSTEMS = ("/api/", "/hooks/", "/webhooks/")
 SEEN = "api_key.seen_in_url"
 NOTED_EVERY = timedelta(hours=1)
 DETAIL = (
@@ -29,21 +31,25 @@ DETAIL = (
 
 
 class RefuseKeyInUrl:
-    """Answers 400 (`key_in_url`) to API requests with a key in path or query, before anything looks at them."""
+    """Answers 400 (`key_in_url`) to requests with a key in path or query, pages and providers' paths included, before anything
+    looks at them. Static files are nobody's."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if not request.path.startswith("/api/"):
+        if request.path.startswith(settings.STATIC_URL):
             return self._get_response(request)
         found = keys_in(request.get_full_path())
         if not found:
             return self._get_response(request)
         for value in sorted(set(found))[:5]:
             _report(request, value)
+        quiet = {"Cache-Control": "no-store"}
+        if not request.path.startswith(FOR_SYSTEMS):
+            return HttpResponse(DETAIL, status=400, content_type="text/plain; charset=utf-8", headers=quiet)
         error = {"code": ALERT, "detail": DETAIL, "attr": None}
-        return JsonResponse({"type": "client_error", "errors": [error]}, status=400, headers={"Cache-Control": "no-store"})
+        return JsonResponse({"type": "client_error", "errors": [error]}, status=400, headers=quiet)
 
 
 def _report(request: HttpRequest, value: str) -> None:

@@ -27,6 +27,7 @@ from integrations.contracts.provider import Provider as Declaration
 from integrations.models import Config, PrimaryConfig, Provider
 from integrations.registry import UnknownProvider, get_provider
 from integrations.secrets import SecretUnreadable
+from integrations.tenancy.addresses import shown
 
 
 class ProviderOfConfig(ProviderFilter):
@@ -111,7 +112,8 @@ class ConfigAdmin(TenantScopedAdmin):
             urls = callback_urls(obj)
         except UnknownProvider:
             urls = []
-        rows = [(each.what, copyable(each.url)) for each in urls]
+        whole = self.may_act(request, obj)
+        rows = [(each.what, copyable(each.url) if whole else shown(each.url, whole=False)) for each in urls]
         return table(("What for", "URL"), rows, empty="This provider calls nobody.")
 
     def shared_urls(self, request: HttpRequest, obj: Config) -> SafeString:

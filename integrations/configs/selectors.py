@@ -16,6 +16,7 @@ from integrations.models import Config, PrimaryConfig, ProviderGrant, Tenant
 from integrations.models import Provider as ProviderRow
 from integrations.registry import UnknownProvider, get_provider, providers
 from integrations.secrets import SecretUnreadable
+from integrations.tenancy import addresses
 
 UNREADABLE = "unreadable: enter it again"
 
@@ -56,11 +57,12 @@ def provider_data(provider: Provider, *, granted: bool, configs: int) -> dict[st
     }
 
 
-def config_data(config: Config, primary: Iterable[str]) -> dict[str, Any]:
-    """Return the config as the API shows it. `primary` are the categories that it serves first."""
+def config_data(config: Config, primary: Iterable[str], *, whole: bool) -> dict[str, Any]:
+    """Return the config as the API shows it. `primary` are the categories that it serves first; `whole` shows its addresses
+    to those who may know them."""
     try:
         categories = get_provider(config.provider_id).categories
-        urls = {each.purpose: each.url for each in callback_urls(config)}
+        urls = {each.purpose: addresses.shown(each.url, whole=whole) for each in callback_urls(config)}
     except UnknownProvider:
         categories, urls = [], {}
     try:
@@ -87,16 +89,16 @@ def config_data(config: Config, primary: Iterable[str]) -> dict[str, Any]:
     }
 
 
-def configs_data(configs: Sequence[Config]) -> list[dict[str, Any]]:
+def configs_data(configs: Sequence[Config], *, whole: bool) -> list[dict[str, Any]]:
     """The same for many, with one query for all of their primaries."""
     primaries: dict[int, list[str]] = {config.pk: [] for config in configs}
     rows = PrimaryConfig.unscoped.filter(config_id__in=primaries).values_list("config_id", "category")
     for config_id, category in rows:
         primaries[config_id].append(category)
-    return [config_data(config, primaries[config.pk]) for config in configs]
+    return [config_data(config, primaries[config.pk], whole=whole) for config in configs]
 
 
-def category_data(configs: Sequence[Config], category: str) -> list[dict[str, Any]]:
+def category_data(configs: Sequence[Config], category: str, *, whole: bool) -> list[dict[str, Any]]:
     """Return the configs as the API shows accounts of this one category."""
     return [
         {
@@ -105,7 +107,7 @@ def category_data(configs: Sequence[Config], category: str) -> list[dict[str, An
             "primary": category in shown["primary"],
             "features": _matrix(config),
         }
-        for config, shown in zip(configs, configs_data(configs), strict=True)
+        for config, shown in zip(configs, configs_data(configs, whole=whole), strict=True)
     ]
 
 

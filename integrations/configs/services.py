@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 MAX_LABEL = 100
+EXPENDABLE = frozenset({"webhooks_inbound.InboundEndpoint"})
+"""What goes with a config, by names of models: of packages that this one may not import."""
 
 
 def create_config(
@@ -250,12 +252,12 @@ def _settle_primaries(tenant_id: int, categories: Iterable[str]) -> None:
 
 def _in_use(config: Config) -> bool:
     """Tell whether anything refers to the config that must not lose it: all but its own settings and past log rows."""
-    expendable = {PrimaryConfig, OAuthToken, CallLog}
+    expendable = {each._meta.label for each in (PrimaryConfig, OAuthToken, CallLog)} | EXPENDABLE
     for relation in Config._meta.get_fields(include_hidden=True):
         if not (relation.auto_created and relation.is_relation and not relation.concrete):
             continue
         model = relation.related_model
-        if not isinstance(model, type) or model in expendable:
+        if not isinstance(model, type) or model._meta.label in expendable:
             continue
         rows = model._base_manager.filter(**{relation.field.name: config.pk})  # type: ignore[union-attr]
         if model is ExternalReference:

@@ -25,6 +25,7 @@ from integrations.contracts.provider import Provider
 from integrations.contracts.schema import SchemaErrors
 from integrations.models import Config, Tenant
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy import addresses
 from integrations.tenancy.views import TenantAPIView, tenant_of
 
 PROVIDER = OpenApiParameter("provider", str, OpenApiParameter.PATH)
@@ -56,6 +57,11 @@ class SetupView(TenantAPIView):
         if provider not in shown:
             raise Http404
         own = services.callback_urls(config) if config is not None else []
+        whole = addresses.may_see(request.user, self.key_scope)
+        purposes = [
+            {**each, "url": each["url"] and addresses.shown(each["url"], whole=whole)}
+            for each in wizard.purposes(declared, config)
+        ]
         method, progress = wizard.webhook_method(declared), wizard.progress(declared, config)
         note = UNSAVED if config is None and method is not wizard.Method.NONE else NOTES[method]
         return Response(
@@ -65,8 +71,8 @@ class SetupView(TenantAPIView):
                 "steps": list(wizard.STEPS),
                 "progress": [asdict(each) for each in progress],
                 "next": wizard.next_step(progress),
-                "urls": {each.purpose: {"url": each.url, "what": each.what} for each in own},
-                "webhooks": {"method": method, "purposes": wizard.purposes(declared, config), "note": note},
+                "urls": {each.purpose: {"url": addresses.shown(each.url, whole=whole), "what": each.what} for each in own},
+                "webhooks": {"method": method, "purposes": purposes, "note": note},
                 "fixed_urls": [asdict(each) for each in services.fixed_urls(declared)],
                 "features": matrix(declared, config),
             }

@@ -17,6 +17,7 @@ from integrations.contracts.provider import Provider
 from integrations.contracts.schema import SchemaErrors
 from integrations.models import Config
 from integrations.registry import UnknownProvider, get_provider
+from integrations.tenancy import addresses
 from integrations.tenancy.views import TenantGenericAPIView
 
 
@@ -48,9 +49,11 @@ class ConfigBase(TenantGenericAPIView):
 
     def shown(self, configs: Sequence[Config]) -> Any:
         """Return the configs in the declared shape, ready for JSON."""
-        rows = (
-            selectors.configs_data(configs) if self.category is None else selectors.category_data(configs, self.category.value)
-        )
+        whole = addresses.may_see(self.request.user, self.key_scope)
+        if self.category is None:
+            rows = selectors.configs_data(configs, whole=whole)
+        else:
+            rows = selectors.category_data(configs, self.category.value, whole=whole)
         return self.serializer_class(rows, many=True).data
 
     def answer(self, config_id: int, status: int = 200) -> Response:

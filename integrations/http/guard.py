@@ -18,6 +18,7 @@ import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -36,7 +37,14 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_URL_LENGTH = 2000
-RESOLVER_THREADS = 32
+
+RESOLVER_THREADS = 128
+LOOKUP_SECONDS = 4.0
+"""What the system's resolver gets for one name; its thread goes on until it returns, whatever came of the look-up."""
+THREAD_SECONDS = 0.5
+"""How long a look-up waits for a thread of ours. With the look-up that is less than the webhooks' time for connecting."""
+REFUSED_SECONDS = 30.0
+"""How long a name that did not answer in time takes no thread again."""
 
 # IANA IPv4 Special-Purpose Address Registry, multicast and class E included (read 2026-08). `is_global` of the standard
 # library is not enough: on Python 3.11 it calls 224.1.2.3 and 192.88.99.3 global. 168.63.129.16 is public space, but inside
@@ -99,6 +107,14 @@ _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 class BlockedAddress(Exception):
     """This URL or address is not to be called. The text may be shown to whoever set the URL."""
+
+
+class NameTimeout(OSError):
+    """The name did not answer in time."""
+
+
+class ResolverBusy(OSError):
+    """No thread of ours was free to look the name up: that says nothing about the name."""
 
 
 class _BlockedDial(BlockedAddress, PermissionError):
@@ -282,13 +298,19 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
 
 
 class GuardedResolver(AbstractResolver):
-    """Resolver of aiohttp over `resolve`, in threads of its own: a slow name must not hold up the loop's other threads."""
+    """Resolver of aiohttp over `resolve`, in threads of its own: a slow name must not hold up the loop's other threads.
+
+    Names that hang must not hold up other names either: `NameTimeout` for one that does, at once while it is refused;
+    `ResolverBusy` where all threads hang.
+    """
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(max_workers=RESOLVER_THREADS, thread_name_prefix="resolve")
+        self._free = asyncio.Semaphore(RESOLVER_THREADS)
+        self._lookups: set[asyncio.Future[list[str]]] = set()
+        self._refused: dict[str, float] = {}
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
-        addresses = await asyncio.get_running_loop().run_in_executor(self._threads, resolve, host, port)
         return [
             ResolveResult(
                 hostname=host,
@@ -298,10 +320,37 @@ class GuardedResolver(AbstractResolver):
                 proto=socket.IPPROTO_TCP,
                 flags=socket.AI_NUMERICHOST,
             )
-            for address in addresses
+            for address in await self._look_up(host, port)
         ]
 
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        if self._refused.get(host, 0.0) > monotonic():
+            raise NameTimeout("the name did not answer in time")
+        try:
+            async with asyncio.timeout(THREAD_SECONDS):
+                await self._free.acquire()
+        except TimeoutError:
+            raise ResolverBusy("all look-ups of names are busy") from None
+        lookup = asyncio.get_running_loop().run_in_executor(self._threads, resolve, host, port)
+        self._lookups.add(lookup)
+        lookup.add_done_callback(self._ended)
+        await asyncio.wait({lookup}, timeout=LOOKUP_SECONDS)  # unlike `wait_for` it leaves the thread's future alone
+        if lookup.done():
+            return lookup.result()
+        now = monotonic()
+        self._refused = {name: until for name, until in self._refused.items() if until > now}
+        self._refused[host] = now + REFUSED_SECONDS
+        raise NameTimeout("the name did not answer in time")
+
+    def _ended(self, lookup: asyncio.Future[list[str]]) -> None:
+        self._lookups.discard(lookup)
+        self._free.release()
+        if not lookup.cancelled():
+            lookup.exception()  # nobody may be waiting for it any more
+
     async def close(self) -> None:
+        for lookup in list(self._lookups):
+            lookup.cancel()  # its thread may end when this loop is no more
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_plus
 
 MASK = "••••"
 BODY_LIMIT = 16_384
@@ -34,7 +34,13 @@ ALWAYS_MASKED = frozenset(
         "pin",
         "private_key",
         "signing_secret",
+        "verify_token",
+        "hub.verify_token",
     }
+)
+# The same, as names of an address's parameters only: elsewhere they are ordinary words.
+_MASKED_IN_QUERIES = frozenset(
+    {"key", "sig", "signature", "x_amz_signature", "x_amz_credential", "x_amz_security_token", "x_goog_signature"}
 )
 
 # The token in the path of a callback URL makes the caller believable, that of a payer's page opens it: credentials too.
@@ -45,6 +51,10 @@ _in_use: ContextVar[tuple[str, ...]] = ContextVar("secrets_in_use", default=())
 
 def _normal(name: str) -> str:
     return name.lower().replace("-", "_")
+
+
+def _parameter(name: str) -> str:
+    return _normal(unquote_plus(name).strip())
 
 
 def spellings(secrets: Iterable[str]) -> tuple[str, ...]:
@@ -112,7 +122,13 @@ class Mask:
 
     def _query_value(self, match: re.Match[str]) -> str:
         separator, name, value = match.groups()
-        return f"{separator}{name}={MASK if _normal(name) in self._keys else value}"
+        plain = _parameter(name)
+        secret = plain in self._keys or plain in _MASKED_IN_QUERIES
+        return f"{separator}{name}={MASK if secret and value else value}"
+
+    def _form_value(self, match: re.Match[str]) -> str:
+        separator, name, value = match.groups()
+        return f"{separator}{name}={MASK if _parameter(name) in self._keys else value}"
 
     def body(self, body: bytes | str, content_type: str = "") -> str:
         """Return a body fit for the log: masked by key where it is JSON or a form, by value always, and capped."""
@@ -126,7 +142,7 @@ class Mask:
             except (ValueError, RecursionError):
                 text = self.text(text)
         elif kind == "application/x-www-form-urlencoded":
-            text = self.text(re.sub(r"(^|&)([^=&]+)=([^&]*)", self._query_value, text))
+            text = self.text(re.sub(r"(^|&)([^=&]+)=([^&]*)", self._form_value, text))
         else:
             text = self.text(text)
         if len(text) > BODY_LIMIT:

@@ -1,4 +1,4 @@
-"""Idempotency-Key: the same key and body give the stored answer, whatever happened to the first request."""
+"""Idempotency-Key: the same key and body of the same caller give the stored answer, whatever happened to the first request."""
 
 from __future__ import annotations
 
@@ -28,11 +28,16 @@ NEVER_STORED = frozenset({401, 403, 404, 409, 429, 503})
 PASSING_CODES = frozenset({"not_configured", "spend_cap_reached"})
 """Refusals that say something of the hub's settings and nothing of the request: the same one may be right tomorrow."""
 
+_ASKED = 40
+"""How much of a fingerprint tells what was asked; the rest tells by whom."""
+_OWN = "0" * 64
+"""The caller where it is the hub's own process, by the Python facade."""
+
 _current: ContextVar[IdempotencyRecord | None] = ContextVar("idempotency_record", default=None)
 
 
 class KeyReused(APIException):
-    """The key was used with another body or route."""
+    """The key was used with another body or route, or by somebody else of the tenant."""
 
     status_code = 422
     default_code = "idempotency_key_reused"
@@ -93,7 +98,18 @@ def idempotent(view_method: Callable[..., Response]) -> Callable[..., Response]:
 def _fingerprint(request: Request) -> str:
     body = json.dumps(request.data, sort_keys=True, separators=(",", ":"), default=str)
     route = request.path.replace("/api/v1/", "/api/", 1)
-    return hashlib.sha256(f"{request.method} {route}\n{body}".encode()).hexdigest()
+    asked = hashlib.sha256(f"{request.method} {route}\n{body}".encode()).hexdigest()
+    # Who asks belongs to it: the stored answer may hold what is shown to one caller, this once.
+    principal = getattr(request, "user", None)
+    caller = _OWN if principal is None else hashlib.sha256(str(principal.pk).encode()).hexdigest()
+    return asked[:_ASKED] + caller[_ASKED:]
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Tell whether two fingerprints are of the same request. Code within the hub is one with all callers of its tenant: what
+    one began over HTTP, it may go on with by the Python facade, and the other way round; no secrets are answered there."""
+    callers = {one[_ASKED:], other[_ASKED:]}
+    return one[:_ASKED] == other[:_ASKED] and (len(callers) == 1 or _OWN[_ASKED:] in callers)
 
 
 def _begin(request: Request, key: str) -> tuple[IdempotencyRecord | None, Response | None]:
@@ -116,7 +132,7 @@ def _begin(request: Request, key: str) -> tuple[IdempotencyRecord | None, Respon
             )
             record.refresh_from_db()
             return record, None
-        if record.fingerprint != fingerprint:
+        if not _is_same(record.fingerprint, fingerprint):
             raise KeyReused
         if record.status_code is not None:
             return None, _stored(record)
@@ -135,7 +151,8 @@ def _stored(record: IdempotencyRecord) -> Response:
         data = open_sealed(record.tenant_id, record.sealed_response)
     except SecretUnreadable as error:
         raise KeyReused("This Idempotency-Key was answered before; the stored answer can't be read any more.") from error
-    return Response(data, status=record.status_code, headers={"Idempotent-Replayed": "true"})
+    headers = {"Idempotent-Replayed": "true", "Cache-Control": "no-store"}
+    return Response(data, status=record.status_code, headers=headers)
 
 
 def _passes(response: Response) -> bool:

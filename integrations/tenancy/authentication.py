@@ -27,7 +27,8 @@ SEEN_EVERY = timedelta(minutes=1)
 class Principal:
     """Who makes the request: a key of a tenant's system, or a person in one of her tenants. `tenant` None: an operator
     (superuser) who picked none. `scopes` empty: all that the role may. `channels`: those on which a person on the staff may
-    send. `key`: the row of the key; `rate`: its own limit of requests a minute."""
+    send. `key`: the row of the key; `rate`: its own limit of requests a minute; `previous`: what was sent is the key's value
+    from before its last rotation, in its grace."""
 
     tenant: Tenant | None
     role: str
@@ -38,6 +39,7 @@ class Principal:
     channels: frozenset[str] = frozenset()
     rate: int | None = None
     key: ApiKey | None = None
+    previous: bool = False
 
     is_authenticated = True
     is_active = True
@@ -90,6 +92,7 @@ class ApiKeyAuthentication(BaseAuthentication):
             scopes=frozenset(row.scopes),
             rate=row.rate_per_minute,
             key=row,
+            previous=row.key_hash != hash_key(value),
         )
         return principal, row
 

@@ -8,21 +8,30 @@ from collections.abc import Iterable
 from django.conf import settings
 from django.http import HttpRequest
 
-
-def remote_ip(request: HttpRequest) -> str:
-    """Return the caller's address, believing as many X-Forwarded-For hops as we run proxies. A proxy may have written there
-    what is no address: `address_of` tells."""
-    hops = int(settings.TRUSTED_PROXY_HOPS)
-    forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
-    if hops and len(forwarded) >= hops:
-        return forwarded[-hops]
-    return str(request.META.get("REMOTE_ADDR", ""))
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def address_of(request: HttpRequest) -> str:
-    """Return the caller's address as it can be stored and compared; empty where there is none."""
-    found = _parsed(remote_ip(request))
-    return str(found) if found is not None else ""
+    """Return the caller's address as it can be stored and compared, believing as many X-Forwarded-For hops as we run proxies;
+    empty where there is none."""
+    hops = int(settings.TRUSTED_PROXY_HOPS)
+    forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
+    text = forwarded[-hops] if hops and len(forwarded) >= hops else str(request.META.get("REMOTE_ADDR", ""))
+    # Some proxies add the port, and brackets around IPv6.
+    for candidate in (text, text.rpartition(":")[0].strip("[]"), text.strip("[]")):
+        found = _parsed(candidate)
+        if found is not None:
+            return str(found)
+    return ""
+
+
+def neighbourhood(address: str) -> str:
+    """Return what floods are counted by: the address, in IPv6 its /64 network; empty for what is no address."""
+    found = _parsed(address)
+    if found is None:
+        return ""
+    return str(found) if found.version == 4 else str(ipaddress.ip_network(f"{found}/64", strict=False))
 
 
 def normal_network(text: str) -> str:
@@ -30,8 +39,8 @@ def normal_network(text: str) -> str:
     text = text.strip()
     try:
         if "/" not in text:
-            return str(ipaddress.ip_address(text))
-        return str(ipaddress.ip_network(text))
+            return str(_unmapped(ipaddress.ip_address(text)))
+        return str(_plain(ipaddress.ip_network(text)))
     except ValueError as error:
         raise ValueError(f"“{text[:64]}” is no address or network: {str(error)[:150]}") from error
 
@@ -51,20 +60,29 @@ def are_covered(inner: Iterable[str], outer: Iterable[str]) -> bool:
     )
 
 
-def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parsed(text: str) -> Address | None:
     try:
-        found = ipaddress.ip_address(text.partition("%")[0])
+        return _unmapped(ipaddress.ip_address(text.partition("%")[0]))
     except ValueError:
         return None
-    # A socket for both families shows IPv4 callers as ::ffff:1.2.3.4.
-    return getattr(found, "ipv4_mapped", None) or found
 
 
-def _networks(texts: Iterable[str]) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def _unmapped(address: Address) -> Address:
+    """Return ::ffff:1.2.3.4, as which a socket for both families shows IPv4 callers, as what it is."""
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _plain(network: Network) -> Network:
+    """Return a network of such addresses as that of IPv4."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    return network if mapped is None or network.prefixlen < 96 else ipaddress.ip_network((mapped, network.prefixlen - 96))
+
+
+def _networks(texts: Iterable[str]) -> list[Network]:
     found = []
     for text in texts:
         try:
-            found.append(ipaddress.ip_network(text))
+            found.append(_plain(ipaddress.ip_network(text, strict=False)))
         except ValueError:
             continue
     return found

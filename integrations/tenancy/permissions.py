@@ -17,6 +17,7 @@ from integrations.tenancy.scopes import READ, WRITE, permits
 class _TenantRole(BasePermission):
     staff = False
     message: str
+    code: str | None = None
 
     def has_permission(self, request: Request, view: Any) -> bool:
         principal = request.user
@@ -33,6 +34,10 @@ class _TenantRole(BasePermission):
         action = READ if reading else WRITE
         if not permits(principal.scopes, resource, action):
             self.message = f"The key lacks the scope {resource}:{action}."
+            return False
+        if principal.previous and not reading and getattr(view, "current_key_only", False):
+            self.message = "This takes the key's new value: the one sent is from before its last rotation."
+            self.code = "previous_key"
             return False
         return True
 

@@ -5,11 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpRequest
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from integrations.models import RateBucket
 from integrations.tenancy.authentication import Principal
+from integrations.tenancy.network import address_of, neighbourhood
+
+REFUSED_PER_MINUTE = 120
+"""Requests of one address (of one /64 network in IPv6) with a credential that is refused, before it is answered 429 instead.
+Who has a good one is never held back by it."""
+
+
+def note_refused(request: HttpRequest) -> None:
+    """Count a refused credential; raise `Throttled` where its sender should keep still."""
+    whose = neighbourhood(address_of(request))
+    if whose:
+        _left, wait = RateBucket.take(f"refused|{whose}", rate=REFUSED_PER_MINUTE / 60, burst=REFUSED_PER_MINUTE)
+        if wait is not None:
+            raise Throttled(wait)
 
 
 class KeyThrottle(BaseThrottle):

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django_scopes import scope
 from rest_framework import generics
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
@@ -19,6 +20,7 @@ from integrations.tenancy.audit import Actor, acting
 from integrations.tenancy.authentication import Principal
 from integrations.tenancy.network import address_of
 from integrations.tenancy.permissions import IsTenantAdmin, IsTenantStaff
+from integrations.tenancy.throttles import note_refused
 from integrations.tenancy.usage import count_answer
 
 
@@ -27,9 +29,12 @@ class TenantScopeMixin:
     handler's services write into the audit is this principal's doing; a key's request is counted once it is answered.
 
     `key_scope` is the resource that an API key's scopes must name (`payments` -> `payments:read`, `payments:write`).
+    `current_key_only`: a key's value from before its rotation, good for its grace, writes nothing here. It may be the reason
+    why the key was rotated: it must not shut its owner out, nor outlive the grace by what it makes.
     """
 
     key_scope: str = ""
+    current_key_only: bool = False
     permission_classes: Any = [IsTenantAdmin]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
@@ -47,6 +52,18 @@ class TenantScopeMixin:
                 response["RateLimit-Remaining"] = str(max(0, left))
                 response["RateLimit-Reset"] = str(math.ceil(wait if wait is not None else (limit - left) * 60 / limit))
             return response
+
+    def perform_authentication(self, request: Request) -> None:
+        """See DRF. Limits come before permissions: what is refused counts as well, the credential itself included."""
+        try:
+            super().perform_authentication(request)  # type: ignore[misc]
+        except APIException:
+            note_refused(request._request)
+            raise
+        super().check_throttles(request)  # type: ignore[misc]
+
+    def check_throttles(self, request: Request) -> None:
+        """Nothing is left to do: see `perform_authentication`."""
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)  # type: ignore[misc]

@@ -43,6 +43,8 @@ WEBHOOK_PAYLOAD_DAYS = env.int("WEBHOOK_PAYLOAD_DAYS", default=30)
 WEBHOOK_LOG_DAYS = env.int("WEBHOOK_LOG_DAYS", default=90)
 WEBHOOK_FAILED_DAYS = env.int("WEBHOOK_FAILED_DAYS", default=180)
 WEBHOOK_DEAD_LETTER_ALARM = env.int("WEBHOOK_DEAD_LETTER_ALARM", default=100)
+# Endpoints of one tenant, deleted ones not counted: each event is held against all of them as it is published.
+WEBHOOK_MAX_ENDPOINTS = env.int("WEBHOOK_MAX_ENDPOINTS", default=200)
 AUDIT_RETENTION_DAYS = env.int("AUDIT_RETENTION_DAYS", default=730)
 
 INSTALLED_APPS = [
@@ -75,6 +77,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "integrations_site.platform.lengths.RefuseOddLength",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -21,6 +21,7 @@ from integrations_site.private_paths import mask_payer_pages, shown
 from integrations_site.request_log import RequestLogMiddleware
 from tests.access.conftest import KEYS, bearer, codes
 from tests.factories import MovableClock
+from webhooks.inbound.models import Receipt
 
 PAYMENTS = "/api/v1/payments"
 SAMPLE = "hub_" + "0a1f9" * 8
@@ -108,8 +109,33 @@ def test_the_names_alone_are_no_offence(admin_api: APIClient) -> None:
 
 
 @pytest.mark.django_db
-def test_pages_outside_of_the_api_are_not_judged(db: None) -> None:
-    assert APIClient().get(f"/staff/?next={SAMPLE}").status_code == 302
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("/?key={}", "text/plain; charset=utf-8"),
+        ("/staff/?next={}", "text/plain; charset=utf-8"),
+        ("/staff/{}/", "text/plain; charset=utf-8"),
+        ("/admin/login/?next=/x%3Fkey%3D{}", "text/plain; charset=utf-8"),
+        ("/portal/l/plt_x/?k={}", "text/plain; charset=utf-8"),
+        ("/pay/0123456789abcdef0123456789abcdef?k={}", "text/plain; charset=utf-8"),
+        ("/hooks/0123456789abcdef/dlr?k={}", "application/json"),
+        ("/webhooks/sms/delivery?k={}", "application/json"),
+        ("//api/v1/payments?k={}", "text/plain; charset=utf-8"),
+    ],
+)
+def test_so_it_is_outside_of_the_api(address: str, kind: str, method: str, tenant: Tenant) -> None:
+    row, value = create_api_key(tenant=tenant, name="Accounting")
+    answer = getattr(APIClient(), method)(address.format(value))
+    assert (answer.status_code, answer["Content-Type"], answer["Cache-Control"]) == (400, kind, "no-store")
+    assert value not in answer.content.decode()
+    assert Alert.objects.get().subject == row.pk
+    assert not Receipt.unscoped.exists()
+
+
+@pytest.mark.django_db
+def test_static_files_are_not_judged(db: None) -> None:
+    assert APIClient().get(f"/static/nothing.css?v={SAMPLE}").status_code == 404
 
 
 # --- logs

@@ -190,6 +190,21 @@ def test_a_narrow_key_takes_over_no_wider_one(with_key: WithKey) -> None:
     assert ApiKey.unscoped.get(pk=other.pk).key_hash == other.key_hash
 
 
+def test_another_keys_idempotency_key_tells_nothing(with_key: WithKey, tenant: Tenant) -> None:
+    owner, _row = with_key("owner")
+    small, _row = with_key("small", scopes=["apikeys:write"])
+    person = APIClient()
+    assert person.login(username=make_user("jane", tenant=tenant, role=Role.ADMIN).username, password=PASSWORD)
+    body, headers = {"name": "Big", "role": "admin"}, {"Idempotency-Key": "make-1"}
+    made = owner.post(KEYS, body, headers=headers)
+    for other in (small, person):
+        answer = other.post(KEYS, body, headers=headers)
+        assert (answer.status_code, codes(answer)) == (422, [("idempotency_key_reused", None)])
+        assert made.json()["key"] not in answer.content.decode()
+    again = owner.post(KEYS, body, headers=headers)
+    assert (again.json(), again["Cache-Control"], again["Idempotent-Replayed"]) == (made.json(), "no-store", "true")
+
+
 # --- rotating and revoking
 
 
@@ -212,6 +227,22 @@ def test_rotation_lets_the_key_before_work_for_its_grace(with_key: WithKey, tena
     assert [bearer(each).get(PAYMENTS).status_code for each in (third, fourth)] == [401, 200]
     actions = list(AuditEntry.unscoped.filter(object_id=row.pk).order_by("id").values_list("action", "actor"))
     assert actions == [("api_key.rotated", "key admin")] * 3
+
+
+def test_the_value_before_a_rotation_changes_no_key(tenant: Tenant) -> None:
+    row, first = create_api_key(tenant=tenant, name="sis")
+    other, _value = create_api_key(tenant=tenant, name="other")
+    second = bearer(first).put(f"{KEYS}/{row.pk}/rotate").json()["key"]
+    before = list(ApiKey.unscoped.order_by("pk").values("pk", "name", "key_hash", "revoked_at"))
+    old = bearer(first)
+    answers = [old.post(KEYS, {"name": "mine"})]
+    for each in (row, other):
+        url = f"{KEYS}/{each.pk}"
+        answers += [old.put(f"{url}/rotate"), old.patch(url, {"name": "mine"}), old.delete(url)]
+    assert [(answer.status_code, codes(answer)) for answer in answers] == [(403, [("previous_key", None)])] * 7
+    assert list(ApiKey.unscoped.order_by("pk").values("pk", "name", "key_hash", "revoked_at")) == before
+    assert [bearer(first).get(url).status_code for url in (KEYS, PAYMENTS)] == [200, 200]
+    assert bearer(second).put(f"{KEYS}/{row.pk}/rotate").status_code == 200
 
 
 @pytest.mark.parametrize("grace", [-1, 30 * 86400 + 1, "long", None])

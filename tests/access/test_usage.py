@@ -61,7 +61,7 @@ def test_names_of_routes(pattern: str, template: str) -> None:
 
 
 def test_refusals_count_as_errors(with_key: WithKey, clock: MovableClock) -> None:
-    client, row = with_key(scopes=["audit"], rate_per_minute=2)
+    client, row = with_key(scopes=["audit"], rate_per_minute=3)
     assert client.get(PAYMENTS).status_code == 403
     assert [client.get("/api/v1/integrations/audit").status_code for _ in range(3)] == [200, 200, 429]
     ApiKey.unscoped.update(allowed_ips=["10.0.0.1"])

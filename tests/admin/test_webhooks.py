@@ -90,6 +90,14 @@ def test_an_endpoint_with_everything(world: World, browser_of: Browser) -> None:
     assert (made.headers(), made.is_active) == ({"X-Site": "other"}, True)
 
 
+def test_one_endpoint_too_many_is_refused_on_the_form(world: World, browser_of: Browser, settings: Any) -> None:
+    before = Endpoint.unscoped.count()
+    settings.WEBHOOK_MAX_ENDPOINTS = 0
+    answer = browser_of("admin").post(ADD.format("endpoint"), {**FULL, "is_active": "on", "scheme": "v1"})
+    assert "at most 0 endpoints" in answer.content.decode()
+    assert Endpoint.unscoped.count() == before
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

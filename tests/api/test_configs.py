@@ -65,6 +65,20 @@ def test_create_answers_the_config_without_its_secret(admin_api: APIClient, tena
     assert admin_api.get("/api/integrations/configs").json()["results"] == [shown]
 
 
+def test_addresses_are_for_those_who_may_change_them(api: Callable[..., APIClient], tenant: Tenant) -> None:
+    config = make_config(tenant, SMS)
+    paths = (f"{BASE}/configs", f"{BASE}/configs/{config.pk}", f"{BASE}/setup/{SMS}")
+    for client in (api(tenant), api(tenant, scopes=["integrations"]), api(tenant, scopes=["integrations:read", "*"])):
+        assert all(config.hook_token in client.get(path).content.decode() for path in paths)
+    for client in (api(tenant, Role.AUDITOR), api(tenant, scopes=["integrations:read", "payments:write"])):
+        shown = [client.get(path) for path in paths]
+        assert [each.status_code for each in shown] == [200, 200, 200]
+        assert not any(config.hook_token in each.content.decode() for each in shown)
+        assert shown[1].json()["urls"]["dlr"].endswith("/hooks/••••/dlr")
+        assert shown[2].json()["urls"]["dlr"]["url"].endswith("/hooks/••••/dlr")
+        assert "/hooks/••••/" in shown[2].json()["webhooks"]["purposes"][0]["url"]
+
+
 @pytest.mark.parametrize(
     ("given", "attr"),
     [

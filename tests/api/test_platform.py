@@ -152,6 +152,13 @@ def test_redirects(client: Client) -> None:
         assert client.get("/simulator/").status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/api/v1/payments", "/hooks/0123456789abcdef", "/staff/login/", "/nothing"])
+@pytest.mark.parametrize("length", ["abc", "-1", "1.5", "9" * 5000, "\u0663", " 1 2"])
+def test_what_is_no_length_is_refused_before_it_is_reckoned_with(client: Client, path: str, length: str) -> None:
+    answer = client.generic("POST", path, b"{}", CONTENT_LENGTH=length)
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "bad_request")
+
+
 @pytest.mark.parametrize("path", ["/api/nothing", "/api/v1/v1/health", "/api/v1/integrations/configs/abc", "/api/health/"])
 def test_an_unknown_route_answers_in_the_apis_shape(client: Client, path: str) -> None:
     answer = client.get(path)

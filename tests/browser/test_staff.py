@@ -229,7 +229,7 @@ def test_keyboard_alone(office: School, live_server: Any, open_page: Opener) -> 
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     expect(page.get_by_text("Paused: nothing more goes out")).to_be_visible()
     page.context.clear_cookies()  # the session ends: the page that asks for progress leads to the login, and back
-    expect(page.get_by_role("heading", name="Log in to send messages")).to_be_visible()
+    expect(page.get_by_role("heading", name="Log in")).to_be_visible()
     assert page.url == f"{live_server.url}/staff/login/?next=/staff/messages/{message.pk}/"
 
 

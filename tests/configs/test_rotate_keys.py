@@ -13,7 +13,8 @@ from integrations.management.commands import rotate_keys
 from integrations.models import Config, OAuthToken, Tenant
 from integrations.models.base import TenantOwned
 from integrations.secrets import generate_key, key_id_of, open_sealed, seal
-from tests.factories import make_config, make_endpoint
+from tests.factories import make_config, make_endpoint, make_source
+from webhooks.inbound.generic.receiving import verify_token
 
 pytestmark = pytest.mark.django_db
 SECRET = "atsk_0123456789abcdef"
@@ -46,6 +47,8 @@ def test_every_sealed_column_is_found() -> None:
         ("integrations.OAuthToken", "sealed"),
         ("webhooks_outbound.Endpoint", "sealed_headers"),
         ("webhooks_outbound.Endpoint", "sealed_secrets"),
+        ("webhooks_inbound.InboundEndpoint", "sealed_secrets"),
+        ("webhooks_inbound.InboundEndpoint", "sealed_verify_token"),
     } <= found
     declared = {(model._meta.label, name) for model in apps.get_models() for name in getattr(model, "sealed_fields", ())}
     assert declared <= found
@@ -62,6 +65,18 @@ def test_all_is_sealed_anew_and_opens_without_the_old_key(tenant: Tenant, config
     assert stored(config).secrets() == {"api_key": SECRET}
     assert open_sealed(tenant.pk, OAuthToken.unscoped.get().sealed) == "token-1"
     assert "integrations.Config.sealed: 1 current, 0 rotated, 0 changed meanwhile, 0 unreadable" in rotate()
+
+
+def test_a_sources_secrets_and_word_are_rotated_too(tenant: Tenant, settings: Any) -> None:
+    settings.ENCRYPTION_KEYS = OLD
+    source, secret = make_source(tenant, options={"handshake": "meta", "verify_token": "our-own-word"})
+    settings.ENCRYPTION_KEYS = f"{NEW},{OLD}"
+    rotate()
+    settings.ENCRYPTION_KEYS = NEW
+    source.refresh_from_db(from_queryset=type(source).unscoped.all())
+    assert [each["secret"] for each in source.secrets()] == [secret]
+    assert verify_token(source) == "our-own-word"
+    assert source.options == {"handshake": "meta"}
 
 
 def test_endpoint_secrets_are_rotated_too(tenant: Tenant, settings: Any) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from django.test import override_settings
+from django.apps import apps
+from django.test import Client, override_settings
 
 from integrations.configs import schemas, services
 from integrations.contracts.errors import Conflict, InvalidRequest
@@ -20,6 +21,8 @@ from integrations.models import (
     Tenant,
 )
 from tests.factories import demo_values, make_config, make_log
+from webhooks.inbound.endpoints import services as inbound
+from webhooks.inbound.models import InboundEndpoint
 
 pytestmark = pytest.mark.django_db
 SMS = "africastalking"
@@ -200,6 +203,22 @@ def test_an_unused_config_goes_and_its_log_stays(tenant: Tenant) -> None:
     assert services.delete_config(config=config) is True
     assert not Config.unscoped.exists()
     assert CallLog.unscoped.get(pk=log.pk).config_id is None
+
+
+def test_its_way_in_goes_with_a_config_unless_something_came_in(tenant: Tenant) -> None:
+    quiet, busy = create(tenant), create(tenant)
+    inbound.ensure_rows(tenants=[tenant])
+    assert InboundEndpoint.unscoped.filter(config__in=[quiet, busy]).count() == 2
+    assert services.delete_config(config=quiet) is True
+    assert list(InboundEndpoint.unscoped.values_list("config_id", flat=True)) == [busy.pk]
+    report = b"id=ATXid_1&status=Success&phoneNumber=%2B254712345678"
+    kind = "application/x-www-form-urlencoded"
+    assert Client().post(f"/hooks/{busy.hook_token}/dlr", report, content_type=kind).status_code == 200
+    assert services.delete_config(config=busy) is False
+
+
+def test_what_goes_with_a_config_is_there() -> None:
+    assert all(apps.get_model(label) for label in services.EXPENDABLE)
 
 
 def test_a_config_with_queued_work_is_switched_off_instead(tenant: Tenant) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event as Flag
 from threading import Thread
 from typing import Any
 
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from integrations.http import guard
 from integrations.http.guard import (
     BlockedAddress,
     GuardedAdapter,
@@ -234,6 +236,76 @@ def test_aiohttp_says_that_it_was_the_guard(server: Any, name_server: Answers, h
     with pytest.raises((BlockedAddress, aiohttp.ClientError)) as caught:
         asyncio.run(_get(f"http://{host}:{server.server_port}/"))
     _refused(caught.value)
+
+
+# --- Names that hang ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hanging(name_server: Answers, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Iterator[list[str]]:
+    """Names that begin with `slow` answer only after the test; what was asked for is in the list."""
+    settings.OUTBOUND_ALLOWED_NETWORKS = ["127.0.0.1/32"]
+    name_server("good.example", ["127.0.0.1"])
+    asked: list[str] = []
+    release, answer = Flag(), socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        asked.append(str(host))
+        if str(host).startswith("slow"):
+            release.wait(20)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+        return answer(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(guard, "LOOKUP_SECONDS", 0.1)
+    monkeypatch.setattr(guard, "THREAD_SECONDS", 0.1)
+    yield asked
+    release.set()
+
+
+def test_a_name_that_hangs_fails_and_takes_no_further_thread(hanging: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(guard, "monotonic", lambda: now[0])
+
+    async def look_up() -> None:
+        resolver = guard.GuardedResolver()
+        for seconds in (0, 29.9, 0.2):
+            now[0] += seconds
+            with pytest.raises(guard.NameTimeout, match="did not answer in time"):
+                await resolver.resolve("slow.example", 80)
+        assert [each["host"] for each in await resolver.resolve("good.example", 80)] == ["127.0.0.1"]
+        await resolver.close()
+
+    asyncio.run(look_up())
+    assert hanging == ["slow.example", "slow.example", "good.example"]
+
+
+def test_names_that_hang_leave_threads_to_others(hanging: list[str]) -> None:
+    async def look_up() -> None:
+        resolver = guard.GuardedResolver()
+        slow = [asyncio.create_task(resolver.resolve(f"slow{number}.example", 80)) for number in range(100)]
+        assert await resolver.resolve("good.example", 80)
+        ends = await asyncio.gather(*slow, return_exceptions=True)
+        assert {type(each) for each in ends} == {guard.NameTimeout}
+        await resolver.close()
+
+    asyncio.run(look_up())
+
+
+def test_without_a_free_thread_nothing_is_said_about_the_name(hanging: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "RESOLVER_THREADS", 2)
+
+    async def look_up() -> None:
+        resolver = guard.GuardedResolver()
+        for number in range(2):
+            with pytest.raises(guard.NameTimeout):
+                await resolver.resolve(f"slow{number}.example", 80)
+        with pytest.raises(guard.ResolverBusy):
+            await resolver.resolve("good.example", 80)
+        await resolver.close()
+
+    asyncio.run(look_up())
+    assert hanging == ["slow0.example", "slow1.example"]
 
 
 # --- TLS ------------------------------------------------------------------------------------------------------------------

@@ -91,6 +91,25 @@ def test_urls_lose_secret_parameters_user_info_and_callback_tokens() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    [
+        "hub.verify_token", "hub%2Everify_token", "verify_token", "signature", "sig", "key", "Key", "X-Amz-Signature",
+        "X%2DAmz%2DSignature", "X-Amz-Security-Token", "X-Goog-Signature",
+    ],
+)  # fmt: skip
+def test_what_signs_an_address_is_masked_in_it(name: str) -> None:
+    assert Mask().url(f"/x?a=1&{name}=0123abcd&b=2#c") == f"/x?a=1&{name}={MASK}&b=2#c"
+    assert Mask().url(f"/x?{name}=") == f"/x?{name}="
+
+
+def test_ordinary_words_are_masked_in_addresses_alone() -> None:
+    content = {"key": "blue", "signature": "Jane"}
+    assert Mask().tree(content) == content
+    assert Mask().body("key=blue&verify_token=0123", "application/x-www-form-urlencoded") == f"key=blue&verify_token={MASK}"
+    assert Mask().url("/x?monkey=1&keys=2&sigma=3") == "/x?monkey=1&keys=2&sigma=3"
+
+
+@pytest.mark.parametrize(
     "body",
     [b"{broken", b"[" * 100_000, b"\xff\xfe\x00\x01", b"\xff s3cret-value \xfe", b'{"a": NaN, "b": "s3cret-value"}', b""],
 )

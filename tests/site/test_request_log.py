@@ -33,6 +33,8 @@ API = "/api/v1/integrations"
         ("/staff/login/?next=/staff/messages/%3Ftext%3D0711", "/staff/login/?next=/staff/messages/%3F••••"),
         ("/login?next=%252Fstaff%253Fq%253Djane&x=1", "/login?next=%252Fstaff%253F••••&x=1"),
         ("https://hub.example/staff/?search=jane#top", "https://hub.example/staff/?search=••••#top"),
+        ("/hooks/x?hub.mode=subscribe&hub.verify_token=0123", "/hooks/x?hub.mode=subscribe&hub.verify_token=••••"),
+        ("/u?X-Amz-Signature=0123&sig=4&key=5&signature=6", "/u?X-Amz-Signature=••••&sig=••••&key=••••&signature=••••"),
         ("/staff/messages/?text=&page=2", "/staff/messages/?text=&page=2"),
         (f"{API}/messages?status=failed&created_after=2026-01-01&cursor=cD0x&channel=sms",) * 2,
     ],

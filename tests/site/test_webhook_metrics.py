@@ -154,7 +154,7 @@ def test_metrics_and_health_show_webhooks(client: Client, tenant: Tenant, attemp
 
 # --- the price of asking --------------------------------------------------------------------------------------------------
 
-ROWS = 50_000
+ROWS = 20_000
 MUCH = """
 INSERT INTO webhooks_outbound_event (id, tenant_id, type, type_version, key, channels, payload, object_type, object_id, created)
 SELECT 'evt_' || lpad(n::text, 26, '0'), %(tenant)s, 'payment.completed', 1, n::text, '[]', '{}', '', '', %(old)s
@@ -168,7 +168,7 @@ INSERT INTO webhooks_outbound_deliveryattempt (tenant_id, delivery_id, number, s
     error_class, error, request_headers, response_headers, response_head, address)
 SELECT %(tenant)s, 'dlv_' || lpad(n::text, 26, '0'), 1, %(old)s, %(old)s, 5, 5, '', '', '{}', '{}', '', ''
 FROM generate_series(1, %(rows)s) n;
-ANALYZE webhooks_outbound_delivery; ANALYZE webhooks_outbound_deliveryattempt;
+ANALYZE webhooks_outbound_event; ANALYZE webhooks_outbound_delivery; ANALYZE webhooks_outbound_deliveryattempt;
 """
 
 

@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from integrations.models import ApiKey, ApiKeyUsage, Role, Tenant
+from integrations.tenancy import throttles
 from integrations.tenancy.authentication import create_api_key
 from integrations.tenancy.network import are_covered, is_listed, normal_network
 from integrations.tenancy.scopes import OWNER, Grant
@@ -62,6 +63,7 @@ def test_a_key_is_looked_up_by_its_hash_alone(tenant: Tenant) -> None:
         (["203.0.113.9"], "203.0.113.9", 200),
         (["203.0.113.0/24"], "203.0.113.9", 200),
         (["203.0.113.0/24"], "::ffff:203.0.113.9", 200),
+        (["::ffff:203.0.113.0/120"], "203.0.113.9", 200),
         (["2001:db8::/32"], "2001:db8::7", 200),
         (["203.0.113.0/24"], "203.0.114.9", 403),
         (["2001:db8::/32"], "203.0.113.9", 403),
@@ -88,6 +90,8 @@ def test_a_forwarded_address_is_believed_as_far_as_our_proxies_go(tenant: Tenant
     assert ask(value, **forged).status_code == 403
     settings.TRUSTED_PROXY_HOPS = 1
     assert ask(value, **forged).status_code == 200
+    for spelling in ("203.0.113.9:443", "::ffff:203.0.113.9", "[::ffff:203.0.113.9]:443"):
+        assert ask(value, HTTP_X_FORWARDED_FOR=spelling).status_code == 200
     assert ask(value, HTTP_X_FORWARDED_FOR="203.0.113.9, 198.51.100.7").status_code == 403
     assert ask(value, HTTP_X_FORWARDED_FOR="unknown").status_code == 403
     ApiKey.unscoped.update(allowed_ips=[])
@@ -101,6 +105,9 @@ def test_a_forwarded_address_is_believed_as_far_as_our_proxies_go(tenant: Tenant
         ("10.0.0.0/8", "10.0.0.0/8"),
         ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
         ("2001:DB8:0::/32", "2001:db8::/32"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+        ("::/0", "::/0"),
     ],
 )
 def test_networks_have_one_form(given: str, normal: str) -> None:
@@ -146,6 +153,31 @@ def test_a_keys_own_rate_goes_before_the_installations(tenant: Tenant, clock: Mo
     assert [ask(high).status_code for _ in range(7)] == [200] * 6 + [429]
     clock.advance(30)
     assert [ask(low).status_code for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.django_db
+def test_what_is_forbidden_counts_too(tenant: Tenant, clock: MovableClock) -> None:
+    _row, value = create_api_key(tenant=tenant, name="sis", rate_per_minute=3, scopes=["messages:read"])
+    answers = [ask(value) for _ in range(4)]
+    assert [each.status_code for each in answers] == [403] * 3 + [429]
+    assert answers[0]["RateLimit-Remaining"] == "2"
+
+
+@pytest.mark.django_db
+def test_refused_credentials_are_counted_by_address(
+    tenant: Tenant, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttles, "REFUSED_PER_MINUTE", 4)
+    _row, value = create_api_key(tenant=tenant, name="sis")
+    _row, elsewhere = create_api_key(tenant=tenant, name="sis", allowed_ips=["203.0.113.9"])
+    answers = [ask(tried, REMOTE_ADDR=f"2001:db8::{n:x}") for n, tried in enumerate(["x", elsewhere, "z", "x", "x", elsewhere])]
+    assert [each.status_code for each in answers] == [401, 403, 401, 401, 429, 429]
+    assert answers[-1]["Retry-After"] == "15"
+    assert ask("x", REMOTE_ADDR="2001:db8:0:1::1").status_code == 401, "another network"
+    assert ask(value, REMOTE_ADDR="2001:db8::1").status_code == 200, "a good key is never held back"
+    assert APIClient().get(PAYMENTS, REMOTE_ADDR="2001:db8::1").status_code == 401, "without any there is nothing to guess"
+    clock.advance(15)
+    assert ask("x", REMOTE_ADDR="2001:db8::1").status_code == 401
 
 
 @pytest.mark.django_db(transaction=True)

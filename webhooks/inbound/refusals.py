@@ -14,6 +14,7 @@ class Reason(StrEnum):
     INACTIVE = "inactive"
     METHOD = "method_not_allowed"
     UNREADABLE = "unreadable"
+    NO_LENGTH = "length_required"
     TOO_LARGE = "too_large"
     ENCODING = "unsupported_encoding"
     MALFORMED = "malformed"
@@ -29,6 +30,7 @@ STATUS = {
     Reason.INACTIVE: 404,
     Reason.METHOD: 405,
     Reason.UNREADABLE: 400,
+    Reason.NO_LENGTH: 411,
     Reason.TOO_LARGE: 413,
     Reason.ENCODING: 415,
     Reason.MALFORMED: 400,

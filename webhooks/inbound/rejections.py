@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 
 import structlog
@@ -10,6 +9,7 @@ from django.db import DatabaseError, connection, transaction
 
 from integrations.contracts import clock
 from integrations.models import RateBucket
+from integrations.tenancy.network import neighbourhood
 from webhooks.inbound.locate import Owner
 from webhooks.inbound.models import InboundEndpoint, Rejection
 from webhooks.inbound.refusals import Refused
@@ -63,10 +63,8 @@ def count(refused: Refused, *, owner: Owner | None, source: str, ip: str) -> Non
 
 def seconds_to_wait(ip: str) -> int | None:
     """Note one more refused or strange request of this address; return for how long it should keep still, None: it need not."""
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
+    whose = neighbourhood(ip)
+    if not whose:
         return None
-    whose = str(ipaddress.ip_network(f"{ip}/64", strict=False)) if address.version == 6 else ip
     _left, wait = RateBucket.take(f"stranger|{whose}", rate=STRANGERS_PER_MINUTE / 60, burst=STRANGERS_PER_MINUTE)
     return None if wait is None else max(1, math.ceil(wait))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from django.db import IntegrityError, transaction
@@ -30,11 +31,14 @@ logger = structlog.get_logger(__name__)
 STRANGE_BODY_KEPT = 16 * 1024
 CREDENTIAL_HEADERS = frozenset({"cookie", "authorization", "x-api-key"})
 MAX_KEY = 200
+SAME_FOR = timedelta(days=1)
+"""How long an equal body without an id, and a nonce, are the same request. Outlasts a source's tolerance on both sides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A verified request on its way into the inbox. `nonce` is good for one effect, whatever the dedupe key says."""
+    """A verified request on its way into the inbox. `nonce` is good for one effect, whatever the dedupe key says. `by_body`:
+    the dedupe key is that of a body without an id, and counts for `SAME_FOR`."""
 
     owner: Owner
     request: InboundRequest
@@ -42,6 +46,7 @@ class Arrival:
     dedupe_key: str
     source_type: str
     nonce: str = ""
+    by_body: bool = False
     hidden: frozenset[str] = field(default=frozenset())
     mask: Mask = field(default_factory=Mask)
 
@@ -90,6 +95,7 @@ def take_in_generic(owner: Owner, endpoint: InboundEndpoint, request: InboundReq
             taken.dedupe_key,
             taken.source_type,
             nonce=taken.nonce,
+            by_body=taken.by_body,
             hidden=hidden,
             mask=Mask(keys=hidden, secrets=receiving.secrets_in_use(endpoint)),
         )
@@ -99,10 +105,30 @@ def take_in_generic(owner: Owner, endpoint: InboundEndpoint, request: InboundReq
 
 def _store(arrival: Arrival) -> Receipt:
     """Return the stored request: the first one, where this is its repetition."""
+    receipt = _receipt_of(arrival)
+    try:
+        try:
+            _insert(arrival, receipt)
+        except IntegrityError:
+            if not _make_ready(arrival, receipt):
+                raise
+            _insert(arrival, receipt)
+    except IntegrityError:
+        same = _first_of(arrival, receipt)
+        if same is None:
+            raise
+        Receipt.unscoped.filter(pk=same.pk).update(duplicates=F("duplicates") + 1)
+        _note(same, new=False)
+        return same
+    _note(receipt, new=True)
+    return receipt
+
+
+def _receipt_of(arrival: Arrival) -> Receipt:
     owner, request = arrival.owner, arrival.request
     source_type = _storable(arrival.source_type)
     status, detail = _first_status(owner, source_type or request.purpose)
-    receipt = Receipt(
+    return Receipt(
         tenant_id=owner.tenant_id,
         provider=owner.provider,
         config=owner.config,
@@ -121,34 +147,59 @@ def _store(arrival: Arrival) -> Receipt:
         detail=detail,
         received_at=clock.now(),
     )
-    try:
-        with transaction.atomic():
-            receipt.save(force_insert=True)
-            _use_nonce(arrival, receipt)
-            if owner.tenant_id is not None:
-                _log(arrival, receipt)
-            if owner.tenant_id is not None and status == ReceiptStatus.RECEIVED:
-                enqueue(
-                    tenant_id=owner.tenant_id,
-                    kind="webhook.process",
-                    payload={"receipt": receipt.pk},
-                    reference=_reference(owner),
-                    config_id=owner.config.pk if owner.config else None,
-                    priority=2,
-                )
-            if owner.endpoint is not None:  # last, so that its lock is held for the commit alone
-                InboundEndpoint.unscoped.filter(pk=owner.endpoint.pk).update(
-                    received=F("received") + 1, last_received_at=receipt.received_at
-                )
-    except IntegrityError:
-        same = _first_of(arrival, receipt)
-        if same is None:
-            raise
-        Receipt.unscoped.filter(pk=same.pk).update(duplicates=F("duplicates") + 1)
-        logger.info("webhook_received", provider=owner.provider, purpose=request.purpose, receipt=same.pk, new=False)
-        return same
-    logger.info("webhook_received", provider=owner.provider, purpose=request.purpose, receipt=receipt.pk, new=True)
-    return receipt
+
+
+def _insert(arrival: Arrival, receipt: Receipt) -> None:
+    """Store and queue all of it, or raise `IntegrityError`: then it repeats something."""
+    owner = arrival.owner
+    receipt.pk = None  # it may have got one in a try that was undone
+    with transaction.atomic():
+        receipt.save(force_insert=True)
+        _use_nonce(arrival, receipt)
+        if owner.tenant_id is not None:
+            _log(arrival, receipt)
+        if owner.tenant_id is not None and receipt.status == ReceiptStatus.RECEIVED:
+            enqueue(
+                tenant_id=owner.tenant_id,
+                kind="webhook.process",
+                payload={"receipt": receipt.pk},
+                reference=_reference(owner),
+                config_id=owner.config.pk if owner.config else None,
+                priority=2,
+            )
+        if owner.endpoint is not None:  # last, so that its lock is held for the commit alone
+            InboundEndpoint.unscoped.filter(pk=owner.endpoint.pk).update(
+                received=F("received") + 1, last_received_at=receipt.received_at
+            )
+
+
+def _make_ready(arrival: Arrival, receipt: Receipt) -> bool:
+    """Tell whether what stands in the request's way counts no more, and it may be stored as a new one.
+
+    An equal body of more than a day before leaves its key to the first; the new one's has the date too. Two that begin more
+    than a day apart never have the same date, and what came within the last day began today or yesterday.
+    """
+    tenant_id, before, ready = arrival.owner.tenant_id, receipt.received_at - SAME_FOR, False
+    if tenant_id is None:
+        return False
+    if arrival.nonce:  # used up long ago, and not yet removed
+        used = IdempotencyRecord.unscoped.filter(tenant_id=tenant_id, key=_nonce_key(arrival), lease_until__lt=before)
+        ready = bool(used.delete()[0])
+    if arrival.by_body:
+        plain, today = receipt.dedupe_key, receipt.received_at.astimezone(UTC).date()
+        dated = [f"{plain}#{day.isoformat()}" for day in (today, today - timedelta(days=1))]
+        stored = Receipt.unscoped.filter(tenant_id=tenant_id, provider=receipt.provider)
+        last = stored.filter(dedupe_key__in=[plain, *dated]).order_by("-received_at").first()
+        if last is not None and last.received_at >= before:
+            receipt.dedupe_key = last.dedupe_key
+            return False
+        if last is not None:
+            receipt.dedupe_key, ready = dated[0], True
+    return ready
+
+
+def _note(receipt: Receipt, *, new: bool) -> None:
+    logger.info("webhook_received", provider=receipt.provider, purpose=receipt.purpose, receipt=receipt.pk, new=new)
 
 
 def _first_status(owner: Owner, source_type: str) -> tuple[ReceiptStatus, str]:
@@ -165,34 +216,36 @@ def takes(patterns: list[str], source_type: str) -> bool:
 
 
 def _first_of(arrival: Arrival, receipt: Receipt) -> Receipt | None:
-    """Return the request that this one repeats, by what it says or by its nonce, which is used up from now on."""
+    """Return the request that this one repeats, by what it says or by its nonce, which is used up from now on. Where only the
+    nonce is left of it, return this one, which is not stored; None where it repeats nothing."""
     tenant_id = arrival.owner.tenant_id
     whose = Q(tenant__isnull=True) if tenant_id is None else Q(tenant_id=tenant_id)
     found = Receipt.unscoped.filter(whose, provider=receipt.provider, dedupe_key=receipt.dedupe_key).first()
     if arrival.nonce and tenant_id is not None:
         if found is not None:
-            record = _nonce_record(arrival, found, tenant_id)
+            record = _nonce_record(arrival, found, tenant_id, used_at=receipt.received_at)
             IdempotencyRecord.unscoped.bulk_create([record], ignore_conflicts=True)
         else:
             used = IdempotencyRecord.unscoped.filter(tenant_id=tenant_id, key=_nonce_key(arrival)).first()
-            found = Receipt.unscoped.filter(tenant_id=tenant_id, pk=int(used.object_id)).first() if used else None
+            if used is not None:
+                found = Receipt.unscoped.filter(tenant_id=tenant_id, pk=int(used.object_id)).first() or receipt
     return found
 
 
 def _use_nonce(arrival: Arrival, receipt: Receipt) -> None:
-    """Use the nonce up, or raise `IntegrityError`. Kept for a day by those who keep idempotency keys, which outlasts the
-    tolerance that a source may have on both sides."""
+    """Use the nonce up, or raise `IntegrityError`. It is removed by those who keep idempotency keys for a day."""
     if arrival.nonce and arrival.owner.tenant_id is not None:
-        _nonce_record(arrival, receipt, arrival.owner.tenant_id).save(force_insert=True)
+        record = _nonce_record(arrival, receipt, arrival.owner.tenant_id, used_at=receipt.received_at)
+        record.save(force_insert=True)
 
 
-def _nonce_record(arrival: Arrival, receipt: Receipt, tenant_id: int) -> IdempotencyRecord:
+def _nonce_record(arrival: Arrival, receipt: Receipt, tenant_id: int, *, used_at: datetime) -> IdempotencyRecord:
     return IdempotencyRecord(
         tenant_id=tenant_id,
         key=_nonce_key(arrival),
         route="inbound webhook",
         fingerprint=arrival.nonce[:64],
-        lease_until=receipt.received_at,
+        lease_until=used_at,
         object_type="receipt",
         object_id=str(receipt.pk),
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from django.conf import settings
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
@@ -14,8 +14,9 @@ from django.views.decorators.csrf import csrf_exempt
 from integrations.contracts.inbound import Ack, BadSignature, InboundRequest, MalformedWebhook
 from integrations.registry import webhook_adapters
 from integrations.secrets import SecretUnreadable
+from integrations.tenancy.network import address_of
 from webhooks.inbound import rejections
-from webhooks.inbound.access import admit, remote_ip
+from webhooks.inbound.access import admit
 from webhooks.inbound.generic.bodies import clean
 from webhooks.inbound.generic.receiving import METHODS
 from webhooks.inbound.locate import GENERIC, Owner, by_content, by_token
@@ -42,6 +43,9 @@ def hook(request: HttpRequest, token: str, purpose: str = "") -> HttpResponse:
     adapter = webhook_adapters().get(owner.provider)
     if adapter is None or purpose not in adapter.purposes:
         return _refuse(request, Refused(Reason.NOT_FOUND), owner, owner.provider)
+    methods = sorted({"POST"}.union(*(each.methods for each in adapter.fixed_paths)))
+    if request.method not in methods:
+        return _refuse(request, Refused(Reason.METHOD), owner, owner.provider, allow=methods)
     return _answered(
         request, owner, owner.provider, lambda seen: _receive(request, purpose, lambda _inbound: owner, seen, True)
     )
@@ -60,9 +64,7 @@ def fixed(providers: list[str], purpose: str, methods: tuple[str, ...]) -> Calla
     @csrf_exempt
     def view(request: HttpRequest) -> HttpResponse:
         if request.method not in methods:
-            response = _refuse(request, Refused(Reason.METHOD), None, providers[0])
-            response["Allow"] = ", ".join(methods)
-            return response
+            return _refuse(request, Refused(Reason.METHOD), None, providers[0], allow=methods)
         return _answered(request, None, providers[0], lambda seen: _receive(request, purpose, find, seen, False))
 
     return view
@@ -101,7 +103,7 @@ def _answered(request: HttpRequest, owner: Owner | None, source: str, receive: C
 
 def _receive_generic(request: HttpRequest, owner: Owner, purpose: str) -> Ack:
     assert owner.endpoint is not None  # noqa: S101 tells the type checker what the caller has seen
-    admit(owner.endpoint, remote_ip(request))
+    admit(owner.endpoint, address_of(request))
     return take_in_generic(owner, owner.endpoint, _read(request, clean(purpose)[:PURPOSE_LENGTH]))
 
 
@@ -109,7 +111,7 @@ def _receive(
     request: HttpRequest, purpose: str, find: Callable[[InboundRequest], Owner], seen: list[Owner], own_path: bool
 ) -> Ack:
     if own_path:
-        admit(seen[-1].endpoint, remote_ip(request))
+        admit(seen[-1].endpoint, address_of(request))
     inbound = _read(request, purpose)
     owner = find(inbound)
     seen.append(owner)
@@ -131,27 +133,48 @@ def _read(request: HttpRequest, purpose: str) -> InboundRequest:
     if len(declared) > 12 or int(declared) > BODY_LIMIT:
         raise Refused(Reason.TOO_LARGE)
     try:
-        body = request.read(BODY_LIMIT + 1)
+        body = _body_of(request)
     except (UnreadablePostError, RequestDataTooBig, OSError):
         raise Refused(Reason.UNREADABLE) from None
     if len(body) > BODY_LIMIT:
         raise Refused(Reason.TOO_LARGE)
     if len(body) < int(declared):
         raise Refused(Reason.UNREADABLE)  # whoever sent it hung up; what came may still look whole
+    try:
+        parameters = list(request.GET.items())
+    except TooManyFieldsSent:
+        raise Refused(Reason.UNREADABLE, "Too many parameters.") from None
     return InboundRequest(
         method=request.method or "",
         purpose=purpose,
-        query={key: str(value) for key, value in request.GET.items() if "\x00" not in f"{key}{value}"},
+        query={key: str(value) for key, value in parameters if "\x00" not in f"{key}{value}"},
         headers={name.lower(): value for name, value in request.headers.items()},
         body=body,
-        remote_ip=remote_ip(request),
+        remote_ip=address_of(request),
         url=f"{settings.PUBLIC_BASE_URL}{request.get_full_path()}",
     )
 
 
-def _refuse(request: HttpRequest, refused: Refused, owner: Owner | None, source: str) -> HttpResponse:
+def _body_of(request: HttpRequest) -> bytes:
+    """Return the body, one byte more than `BODY_LIMIT` of it at most. Django takes what comes in chunks for empty: it is read
+    past it, where the server says that it ends the body itself."""
+    coding = request.headers.get("Transfer-Encoding", "").strip().lower()
+    if not coding:
+        return request.read(BODY_LIMIT + 1)
+    if coding != "chunked" or not request.META.get("wsgi.input_terminated"):
+        raise Refused(Reason.NO_LENGTH, "Send the body with a Content-Length.")
+    try:
+        body: bytes = request.META["wsgi.input"].read(BODY_LIMIT + 1)
+    except Exception as error:  # each server has its own for chunks that are none
+        raise Refused(Reason.UNREADABLE) from error
+    return body
+
+
+def _refuse(
+    request: HttpRequest, refused: Refused, owner: Owner | None, source: str, *, allow: Sequence[str] = METHODS
+) -> HttpResponse:
     """Count the refusal and answer it: why, or 429 to an address that was refused too often."""
-    ip = remote_ip(request)
+    ip = address_of(request)
     counted = refused
     if not refused.detail and refused.__cause__ is not None:
         counted = Refused(refused.reason, str(refused.__cause__))  # more than the caller is told
@@ -161,7 +184,7 @@ def _refuse(request: HttpRequest, refused: Refused, owner: Owner | None, source:
         return _slow_down(wait)
     response = _problem(refused.status, refused.code, refused.detail)
     if refused.reason is Reason.METHOD:
-        response["Allow"] = ", ".join(METHODS)
+        response["Allow"] = ", ".join(allow)
     return response
 
 
@@ -169,7 +192,7 @@ def _wait_of(request: HttpRequest) -> int | None:
     """Return for how long the caller should keep still, None: he need not. However often it is asked, a request counts once."""
     known: list[int | None] = request.__dict__.setdefault("_stranger_wait", [])
     if not known:
-        known.append(rejections.seconds_to_wait(remote_ip(request)))
+        known.append(rejections.seconds_to_wait(address_of(request)))
     return known[0]
 
 

@@ -6,6 +6,7 @@ was erased; but only of the latter `Event.erased_at` tells when. Deliveries with
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,25 +15,30 @@ from typing import Any
 import structlog
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django_scopes import scope
 
 from integrations.contracts import clock
 from integrations.contracts.errors import InvalidRequest
 from integrations.models import Tenant
+from integrations.runtime.alerts import raise_alert
 from integrations.runtime.retention import delete_in_batches
 from integrations.tenancy import audit
+from webhooks.outbound.delivery import digest, notices
 from webhooks.outbound.endpoints.services import bury
 from webhooks.outbound.models import (
     DeadReason,
     Delivery,
     DeliveryAttempt,
     DeliveryState,
+    Endpoint,
     Event,
     PortalLink,
     Replay,
     ReplayState,
     RetentionPolicy,
 )
+from webhooks.outbound.publishing import sweeping
 
 logger = structlog.get_logger(__name__)
 
@@ -98,10 +104,13 @@ def purge() -> dict[str, int]:
     batches, and several at once are harmless.
 
     Payloads, headers and answers are blanked after `payload_days`; events with their deliveries and attempts are deleted after
-    `log_days`. Where a delivery failed, both wait until `failed_days` after it did: until then it can be sent again. What an
-    endpoint that is off was owed for `failed_days` is dead.
+    `log_days`. Where a delivery failed, both wait until `failed_days` after it did: until then it can be sent again. The
+    payload does not wait for what was discarded, or for an endpoint that was deleted. What an endpoint that is off was owed for
+    `failed_days` is dead.
     """
     now = clock.now()
+    # First of all: what an endpoint that is on is owed is sent, not given up.
+    tidied = sweeping.tidy(thoroughly=True)
     counts = {"held": 0, "payloads": 0, "events": 0, "replays": 0}
     policies = {policy.tenant_id: policy for policy in RetentionPolicy.unscoped.all()}
     groups = [(Q(tenant_id=tenant_id), kept_by(policy)) for tenant_id, policy in sorted(policies.items())]
@@ -112,21 +121,45 @@ def purge() -> dict[str, int]:
         old = Replay.unscoped.filter(whose, created__lt=now - timedelta(days=kept.log_days))
         counts["replays"] += delete_in_batches(old.exclude(state=ReplayState.RUNNING))
     counts["portal_links"] = delete_in_batches(PortalLink.unscoped.filter(expires_at__lt=now - LINKS_KEPT))
-    logger.info("purged_webhooks", **counts)
+    logger.info("purged_webhooks", **counts, **tidied)
     return counts
 
 
 def _end_held(whose: Q, before: datetime) -> int:
     """The endpoint has been off for longer than anybody keeps what failed: nobody waits for it."""
     total = 0
+    given_up: Counter[str] = Counter()
     while True:
         with transaction.atomic():
             old = Delivery.unscoped.filter(whose, state=DeliveryState.HELD, created__lt=before)
             ids = list(old.order_by("pk").select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
             if not ids:
                 return total
+            given_up += _still_to_arrive(ids)
             bury(Delivery.unscoped.filter(pk__in=ids), DeadReason.TOO_OLD, "held for too long: its endpoint was off")
+            _tell(given_up)
         total += len(ids)
+
+
+def _still_to_arrive(ids: list[str]) -> Counter[str]:
+    """Count by endpoint what dies with these deliveries: themselves, and what goes out with them."""
+    dying = Delivery.unscoped.filter(Q(pk__in=ids) | Q(carrier_id__in=ids, state=DeliveryState.BATCHED))
+    dying = dying.filter(delivered_at__isnull=True).order_by()
+    return Counter(dict(dying.values_list("endpoint_id").annotate(count=Count("pk"))))
+
+
+def _tell(given_up: Mapping[str, int]) -> None:
+    """One alert for each endpoint, however many there are; of more than a batch the last word has the whole count."""
+    for endpoint in Endpoint.unscoped.filter(pk__in=list(given_up), deleted_at__isnull=True).order_by("pk"):
+        with scope(tenant=Tenant(pk=endpoint.tenant_id)):
+            raise_alert(
+                tenant_id=endpoint.tenant_id,
+                kind=notices.DEAD_ALERT,
+                subject=endpoint.pk,
+                message=f"The webhook endpoint {endpoint} has been off for too long: {given_up[endpoint.pk]:,} of the events"
+                " kept for it were given up.",
+            )
+            digest.plan(endpoint.tenant_id)
 
 
 def _owed_of_event() -> Exists:
@@ -141,7 +174,7 @@ def _old(whose: Q, before: datetime) -> QuerySet[Event]:
 
 def _blank(whose: Q, before: datetime, failed_before: datetime) -> int:
     total = 0
-    full = _old(whose, before).exclude(payload="").filter(~_failed_since(failed_before))
+    full = _old(whose, before).exclude(payload="").filter(~_failed_since(failed_before, still_wanted=True))
     while ids := list(full.order_by("pk").values_list("pk", flat=True)[:BATCH]):
         with transaction.atomic():
             still = _locked(full, ids)
@@ -155,9 +188,13 @@ def _blank(whose: Q, before: datetime, failed_before: datetime) -> int:
     return total
 
 
-def _failed_since(moment: datetime) -> Exists:
-    """Whether a delivery of the event failed that late: it can be sent again as long as it is kept, so its payload stays."""
+def _failed_since(moment: datetime, *, still_wanted: bool = False) -> Exists:
+    """Whether a delivery of the event failed that late."""
     failed = Delivery.unscoped.filter(event=OuterRef("pk"), state=DeliveryState.FAILED)
+    if still_wanted:
+        failed = failed.filter(endpoint__deleted_at__isnull=True).exclude(
+            dead_reason__in=[DeadReason.DISCARDED, DeadReason.DELETED]
+        )
     # What failed before it was written down when is as old as its making.
     return Exists(failed.filter(Q(finished_at__gte=moment) | Q(finished_at__isnull=True, created__gte=moment)))
 

@@ -39,7 +39,7 @@ WHOLE = 10
 spared these: they don't look at the body, and the database would take most of the time for them."""
 TRUE_SIGNATURE = 4
 """One of so many requests to a generic source bears its true signature: its own sender may be hostile too."""
-EXPECTED = frozenset({200, 202, 204, 400, 401, 403, 404, 405, 413, 415, 422, 429})
+EXPECTED = frozenset({200, 202, 204, 400, 401, 403, 404, 405, 411, 413, 415, 422, 429})
 ASKED_ABOUT = frozenset({"payments_payment", "payments_operation", "payments_ledgerentry", "integrations_externalreference"})
 """What a hint may add to: the provider is asked about a payment that it tells of, and that takes a row without money."""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.test import Client
 from django.urls import reverse
@@ -195,6 +197,51 @@ def test_scopes_and_roles(tenant: Tenant, staff_api: APIClient) -> None:
     assert make_client(tenant, scopes=["webhooks"]).get(URL).status_code == 403
     assert staff_api.get(URL).status_code == 403
     assert APIClient().get(URL).status_code == 401
+
+
+def test_addresses_are_for_those_who_may_change_them(tenant: Tenant) -> None:
+    """Whoever knows one can send; for some providers that is all the proof there is."""
+    config = make_config(tenant, "africastalking")
+    source, _secret = make_source(tenant)
+    make_client(tenant).get(URL)
+    for scopes in (None, ["*"], ["inbound_endpoints"], ["inbound_endpoints:read", "inbound_endpoints:write"]):
+        text = make_client(tenant, scopes=scopes).get(URL).content.decode()
+        assert (config.hook_token in text, source.token in text) == (True, True)
+    for client in (make_client(tenant, Role.AUDITOR), make_client(tenant, scopes=["inbound_endpoints:read", "webhooks:write"])):
+        listed = client.get(URL)
+        assert config.hook_token not in listed.content.decode()
+        rows = {row["kind"]: row for row in listed.json()["results"]}
+        assert f"{django_settings.PUBLIC_BASE_URL}/hooks/••••/dlr" in [each["url"] for each in rows["provider"]["urls"]]
+        one = client.get(f"{URL}/{source.pk}").json()
+        assert [each["url"] for each in one["urls"]] == [f"{django_settings.PUBLIC_BASE_URL}/hooks/••••"]
+
+
+def test_the_migration_moves_the_word_and_back(tenant: Tenant) -> None:
+    source, _secret = make_source(tenant, options={"handshake": "meta", "verify_token": "our-own-word"})
+    bare, _secret = make_source(tenant)
+    rows = InboundEndpoint.unscoped.order_by("pk")
+    after = list(rows.values_list("options", "sealed_verify_token"))
+    migration = import_module("webhooks.inbound.migrations.0003_sealed_verify_token")
+    migration.into_the_options(apps, None)
+    word = source.sealed_verify_token
+    assert InboundEndpoint.unscoped.get(pk=source.pk).options == {"handshake": "meta", "verify_token": word}
+    assert InboundEndpoint.unscoped.get(pk=bare.pk).options == {}
+    InboundEndpoint.unscoped.update(sealed_verify_token="")
+    migration.out_of_the_options(apps, None)
+    assert list(rows.values_list("options", "sealed_verify_token")) == after
+
+
+def test_what_was_turned_away_is_told(admin_api: APIClient, tenant: Tenant, clock: MovableClock) -> None:
+    source, _secret = make_source(tenant)
+    for _ in range(2):
+        post(path_of(source), b"{}", {}, REMOTE_ADDR="198.51.100.7")
+    clock.advance(days=1)
+    post(path_of(source), b"{}", plain("wrong-secret", b"{}"), REMOTE_ADDR="198.51.100.8")
+    newest, oldest = admin_api.get(f"{URL}/{source.pk}/rejections").json()["results"]
+    assert (newest["reason"], newest["count"], newest["last_ip"]) == ("bad_signature", 1, "198.51.100.8")
+    assert newest["last_detail"] == "no signature holds"
+    assert (oldest["day"], oldest["count"]) == ("2026-11-20", 2)
+    assert admin_api.get(f"{URL}/src_{'0' * 26}/rejections").status_code == 404
 
 
 # --- the console

@@ -131,8 +131,10 @@ def test_what_makes_a_request_the_same(tenant: Tenant, fields: Any, first: Any, 
 def test_schemes_bring_their_own_ids_and_types(tenant: Tenant) -> None:
     hub, secret = make_source(tenant, scheme="github", event_types={"push": "code.pushed"}, fields={"by": "sender.login"})
     body = body_of({"sender": {"login": "mona"}})
-    for delivery, event in (("d-1", "push"), ("d-1", "push"), ("d-2", "push"), ("d-3", "star")):
-        assert post(path_of(hub), body, github(secret, body, event, delivery)).status_code == 200
+    other, third = body_of({"sender": {"login": "mona"}, "n": 2}), body_of({"n": 3})
+    sent = ((body, "d-1", "push"), (body, "d-1", "push"), (other, "d-2", "push"), (third, "d-3", "star"))
+    for content, delivery, event in sent:
+        assert post(path_of(hub), content, github(secret, content, event, delivery)).status_code == 200
     chat, secret = make_source(tenant, scheme="slack", secret="slack-gave-this", event_types={"app_mention": "chat.mentioned"})
     said = body_of({"type": "event_callback", "event_id": "Ev1", "event": {"type": "app_mention"}})
     assert post(path_of(chat), said, slack(secret, said)).status_code == 200

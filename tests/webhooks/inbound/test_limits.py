@@ -10,13 +10,15 @@ from urllib.parse import urlencode
 import pytest
 from django.test import Client, RequestFactory
 from django_scopes import scope
+from gunicorn.config import Config as GunicornConfig
+from gunicorn.http.parser import RequestParser
 
 from integrations.contracts import clock as hub_clock
 from integrations.models import ExternalReference, RateBucket, Tenant
+from integrations.tenancy.network import address_of, is_listed
 from tests.factories import MovableClock, make_config, make_source
 from tests.webhooks.inbound.support import body_of, path_of, plain, post, receipts, rejected, slack
 from webhooks.inbound import rejections, retention
-from webhooks.inbound.access import is_listed, remote_ip
 from webhooks.inbound.endpoints import services
 from webhooks.inbound.models import InboundEndpoint, Rejection
 from webhooks.inbound.refusals import Reason, Refused
@@ -49,6 +51,10 @@ def way_in(config: Any) -> InboundEndpoint:
         ("2001:db8::7", ["10.0.0.0/8", "2001:db8::/64"], True),
         ("2001:db8:1::7", ["2001:db8::/64"], False),
         ("203.0.113.9", ["2001:db8::/64"], False),
+        ("203.0.113.9", ["::ffff:203.0.113.9"], True),
+        ("203.0.113.9", ["::ffff:203.0.113.0/120"], True),
+        ("203.0.114.9", ["::ffff:203.0.113.0/120"], False),
+        ("::ffff:203.0.113.9", ["203.0.113.0/24"], True),
         ("", ["0.0.0.0/0", "::/0"], False),
         ("not an address", ["0.0.0.0/0"], False),
     ],
@@ -68,6 +74,7 @@ def test_lists_of_networks(ip: str, networks: list[str], listed: bool) -> None:
         (1, "198.51.100.1:4711", "198.51.100.1"),
         (1, "[2001:db8::1]:4711", "2001:db8::1"),
         (1, "::ffff:198.51.100.1", "198.51.100.1"),
+        (1, "[::ffff:198.51.100.1]:4711", "198.51.100.1"),
         (1, "fe80::1%eth0", "fe80::1"),
         (1, "unknown", ""),
         (1, "'; drop table", ""),
@@ -76,7 +83,7 @@ def test_lists_of_networks(ip: str, networks: list[str], listed: bool) -> None:
 def test_the_callers_address(hops: int, forwarded: str, found: str, settings: Any) -> None:
     settings.TRUSTED_PROXY_HOPS = hops
     request = RequestFactory().get("/", headers={"X-Forwarded-For": forwarded}, REMOTE_ADDR="192.0.2.1")
-    assert remote_ip(request) == found
+    assert address_of(request) == found
 
 
 def test_a_list_closes_all_of_a_provider_accounts_paths(tenant: Tenant) -> None:
@@ -176,6 +183,64 @@ def test_sizes_lengths_and_methods(tenant: Tenant) -> None:
         body = body_of({"by": method})
         assert Client().generic(method, path_of(source), body, headers=plain(secret, body)).status_code == 200
     assert rejected()[source.pk, "method_not_allowed"] == 5
+
+
+@pytest.mark.parametrize(
+    ("provider", "purpose", "allow"),
+    [("africastalking", "dlr", "POST"), ("whatsapp", "events", "GET, POST"), ("pesapal", "ipn", "GET, POST")],
+)
+def test_a_provider_accounts_path_takes_what_its_provider_sends(
+    tenant: Tenant, provider: str, purpose: str, allow: str
+) -> None:
+    config = make_config(tenant, provider)
+    path, row = f"/hooks/{config.hook_token}/{purpose}", way_in(config)
+    odd = {"GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND" * 9} - set(allow.split(", "))
+    for method in odd:
+        answer = Client().generic(method, path, urlencode(DLR).encode(), content_type=FORM)
+        assert (answer.status_code, answer["Allow"]) == (405, allow)
+    assert rejected() == {(row.pk, "method_not_allowed"): len(odd)}
+    assert "GET" in odd or Client().get(path).status_code in (400, 401), "its own affair"
+    assert receipts() == []
+
+
+def chunked(source: InboundEndpoint, signed: dict[str, str], sent: bytes, **environ: Any) -> Any:
+    """Send a request in chunks, as gunicorn hands it on."""
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    came = next(RequestParser(GunicornConfig(), iter([head + sent]), ("127.0.0.1", 1)))
+    server = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input": came.body, "wsgi.input_terminated": True, **environ}
+    return Client().generic("POST", path_of(source), headers=signed, **server)
+
+
+def in_chunks(body: bytes, size: int) -> bytes:
+    parts = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(each), each) for each in parts) + b"0\r\n\r\n"
+
+
+def test_a_body_in_chunks(tenant: Tenant) -> None:
+    source, secret = make_source(tenant)
+    body = body_of()
+    assert chunked(source, plain(secret, body), in_chunks(body, 7)).status_code == 200
+    assert bytes(receipts()[0].body) == body
+    for unusable in ({"wsgi.input_terminated": False}, {"HTTP_TRANSFER_ENCODING": "gzip, chunked"}):
+        answer = chunked(source, plain(secret, body), in_chunks(body, 7), **unusable)
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (411, "length_required")
+    for broken in (b"5\r\nab", b"xyz\r\nab\r\n", b"2\r\nabcd"):
+        assert chunked(source, plain(secret, body), broken).status_code == 400
+    large = b"[" + b"1," * (2 * 1024 * 1024) + b"1]"
+    assert chunked(source, plain(secret, large), in_chunks(large, 1 << 20)).status_code == 413
+    counted = {"length_required": 2, "unreadable": 3, "too_large": 1}
+    assert rejected() == {(source.pk, reason): count for reason, count in counted.items()}
+    assert len(receipts()) == 1
+
+
+def test_too_many_parameters_are_refused_and_counted(tenant: Tenant) -> None:
+    source, secret = make_source(tenant)
+    config = make_config(tenant, "africastalking")
+    many = "&".join(f"a{number}=1" for number in range(1001))
+    for path in (path_of(source), f"/hooks/{config.hook_token}/dlr", "/webhooks/sms/delivery"):
+        answer = post(f"{path}?{many}", b"{}", plain(secret, b"{}"))
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, "unreadable")
+    assert [count for (_source, reason), count in rejected().items() if reason == "unreadable"] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("rest", ["", "/", "/a/b/c.php", "/" + "x" * 900, "/%00%ff", "/../..", "/dlr"])

@@ -113,9 +113,7 @@ def test_a_dead_batch_is_dead_for_each_of_its_events(
     from webhooks.outbound.delivery import notices
 
     told: list[tuple[str, str]] = []
-    monkeypatch.setattr(
-        notices, "died", lambda endpoint, delivery_id, event_id, event_type, reason, error: told.append((event_id, reason))
-    )
+    monkeypatch.setattr(notices, "died", lambda endpoint, dead: told.extend((each.event_id, each.reason) for each in dead))
     make_endpoint(school, batch_size=3, retry_delays=[10])
     receiver.answers["/hook"] = [Answer(500)]
     ids = publish_many(school, 3)
@@ -234,3 +232,13 @@ def test_ordered_batches_go_one_after_the_other(
     numbers = [[each["data"]["object"]["number"] for each in json.loads(r.body)["events"]] for r in receiver.requests]
     assert numbers == [[0, 1], [0, 1], [2, 3], [4, 5]]
     assert receiver.most_in_flight["/hook"] == 1
+
+
+def test_what_gathered_goes_alone_once_there_are_no_batches(school: Tenant, make_endpoint: MakeEndpoint) -> None:
+    endpoint, _ = make_endpoint(school, batch_size=10, batch_wait=300)
+    publish_many(school, 2)
+    assert batches.form() == 0
+    with scope(tenant=school):
+        services.update_endpoint(endpoint_id=endpoint.pk, changes={"batch_size": 1})
+    assert batches.form() == 2
+    assert states() == {"pending": 2}

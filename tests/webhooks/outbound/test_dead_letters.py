@@ -10,7 +10,7 @@ from django_scopes import scope
 from rest_framework.test import APIClient
 
 from integrations.contracts import clock as hub_clock
-from integrations.models import Alert, Role, Tenant
+from integrations.models import Alert, AuditEntry, Role, Tenant
 from tests.factories import MovableClock, make_client, make_tenant
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import Delivery, Endpoint, Event, RetentionPolicy
@@ -99,8 +99,18 @@ def test_named_ones_are_sent_again_and_each_refusal_has_its_reason(client: APICl
         foreign: "There is no such dead letter.",
     }
     row = Delivery.unscoped.get(pk=one)
-    assert (row.state, row.attempts, row.attempts_allowed, row.dead_reason) == ("pending", 12, 13, "")
+    assert (row.state, row.attempts, row.attempts_allowed, row.dead_reason) == ("pending", 12, 24, ""), "a whole schedule"
+    entry = AuditEntry.unscoped.get(action="endpoint.redriven")
+    assert (entry.object_id, entry.changes) == (endpoint.pk, {"count": [None, 1], "delivery": [None, one]})
     assert states([foreign]) == {"failed"}
+
+
+def test_tries_are_those_of_the_endpoint_and_of_a_test_one(client: APIClient, school: Tenant) -> None:
+    [letter] = dead(make_endpoint(school, retry_delays=[1.0, 2.0]), attempts=3)
+    [test] = dead(make_endpoint(school), type="webhook.test", attempts=1)
+    client.post(f"{URL}/redrive", {"ids": [letter, test]}, format="json")
+    allowed = dict(Delivery.unscoped.values_list("pk", "attempts_allowed"))
+    assert (allowed[letter], allowed[test]) == (3 + 3, 1 + 1)
 
 
 def test_by_what_they_have_in_common_the_oldest_first(
@@ -183,6 +193,8 @@ def test_discarding_sets_aside_what_is_dead_and_gives_up_what_waits(
     rows = {row.pk: (row.state, row.dead_reason) for row in Delivery.unscoped.filter(pk__in=ids)}
     assert rows[letter] == rows[waiting] == ("failed", "discarded")
     assert rows[passenger][0] == "batched"
+    entry = AuditEntry.unscoped.get(action="endpoint.discarded")
+    assert (entry.object_id, entry.changes) == (endpoint.pk, {"count": [None, 2]})
     assert client.get(URL).json()["results"] == []
     more = dead(endpoint, 2)
     assert client.post(f"{URL}/discard", {"endpoint": endpoint.pk}, format="json").json()["discarded"] == 2

@@ -9,7 +9,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from integrations.contracts import clock
-from integrations.models import AuditEntry, Tenant
+from integrations.models import AuditEntry, IdempotencyRecord, Tenant
 from tests.factories import make_tenant
 from tests.webhooks.outbound.conftest import Answer, MakeEndpoint, Receiver, deliver, publish
 from tests.webhooks.outbound.test_api import GOOD, URL, client_of
@@ -138,6 +138,49 @@ def test_switching_on_sends_what_was_held_or_discards_it(
     assert (row.state, row.dead_reason) == (state, reason)
 
 
+def test_discarding_when_switching_on_is_on_record(client: APIClient, school: Tenant, make_endpoint: MakeEndpoint) -> None:
+    endpoint, _ = make_endpoint(school, is_active=False)
+    publish(school)
+    publish(school, "k2")
+    client.patch(f"{URL}/{endpoint.pk}", {"is_active": True, "held": "discard"}, format="json")
+    entry = AuditEntry.unscoped.get(action="endpoint.discarded")
+    assert (entry.object_id, entry.changes) == (endpoint.pk, {"count": [None, 2]})
+
+
+@pytest.mark.parametrize(("held", "state", "allowed"), [("send", "pending", 7 + 4), ("discard", "failed", 4)])
+@pytest.mark.parametrize("left", ["pending", "gathering", "held"])
+def test_switching_on_takes_whatever_is_at_rest(
+    client: APIClient, school: Tenant, make_endpoint: MakeEndpoint, left: str, held: str, state: str, allowed: int
+) -> None:
+    """Also what a dead worker left, and what lost the batch it was in."""
+    endpoint, _ = make_endpoint(school, is_active=False, retry_delays=[1.0, 2.0, 3.0])
+    publish(school)
+    Delivery.unscoped.update(state=left, attempts=7, lease_until=clock.now() - timedelta(days=1))
+    client.patch(f"{URL}/{endpoint.pk}", {"is_active": True, "held": held}, format="json")
+    row = Delivery.unscoped.get()
+    assert (row.state, row.attempts_allowed) == (state, allowed), "sent, it has a whole schedule"
+
+
+def test_a_put_leaves_it_on_or_off_unless_it_says(client: APIClient) -> None:
+    one = f"{URL}/{client.post(URL, GOOD, format='json').json()['id']}"
+    assert client.put(one, GOOD, format="json").json()["is_active"] is True
+    client.patch(one, {"is_active": False}, format="json")
+    assert client.put(one, GOOD, format="json").json()["is_active"] is False
+    assert client.put(one, {**GOOD, "is_active": True}, format="json").json()["is_active"] is True
+    assert client.post(URL, {**GOOD, "is_active": False}, format="json").json()["is_active"] is False
+
+
+@pytest.mark.parametrize("overlap", [0, 60])
+def test_a_create_that_is_repeated_answers_the_secret_of_then(client: APIClient, school: Tenant, overlap: int) -> None:
+    """The first request made the endpoint and died before it answered; since then the secret was rotated."""
+    made = client.post(URL, GOOD, format="json", headers={"Idempotency-Key": "c1"}).json()
+    rotation = client.post(f"{URL}/{made['id']}/rotate-secret", {"overlap_seconds": overlap}, format="json")
+    assert rotation.status_code == 200, rotation.content
+    IdempotencyRecord.unscoped.filter(key="c1").update(status_code=None, sealed_response="", lease=None)
+    again = client.post(URL, GOOD, format="json", headers={"Idempotency-Key": "c1"}).json()
+    assert (again["id"], again["secret"]) == (made["id"], made["secret"] if overlap else None)
+
+
 def test_health_is_shown(client: APIClient, school: Tenant, make_endpoint: MakeEndpoint) -> None:
     endpoint, _ = make_endpoint(school)
     health = client.get(f"{URL}/{endpoint.pk}").json()["health"]
@@ -261,3 +304,13 @@ def test_replays_over_the_api(client: APIClient, school: Tenant, make_endpoint: 
         assert (answer.status_code, answer.json()["errors"][0]["attr"]) == (400, attr)
     client.patch(one, {"is_active": False}, format="json")
     assert client.post(f"{one}/replay", body, format="json").status_code == 409
+
+
+def test_there_is_an_end_to_how_many_endpoints(client: APIClient, settings: Any) -> None:
+    settings.WEBHOOK_MAX_ENDPOINTS = 2
+    first, second, third = (client.post(URL, GOOD, format="json") for _ in range(3))
+    assert (first.status_code, second.status_code, third.status_code) == (201, 201, 409)
+    assert "at most 2 endpoints" in third.content.decode()
+    assert Endpoint.unscoped.count() == 2
+    assert client.delete(f"{URL}/{first.json()['id']}").status_code == 204
+    assert client.post(URL, GOOD, format="json").status_code == 201

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from threading import Event as Flag
 from typing import Any
@@ -19,6 +20,7 @@ from tests.webhooks.outbound.conftest import (
     Receiver,
     all_attempts,
     deliver,
+    nothing_left,
     only_delivery,
     publish,
     wait_until,
@@ -26,6 +28,7 @@ from tests.webhooks.outbound.conftest import (
 from webhooks.outbound.delivery.engine import Limits
 from webhooks.outbound.delivery.sender import ErrorClass, Timeouts
 from webhooks.outbound.models import DeadReason, Delivery, DeliveryState, Endpoint, EndpointHealth, Event
+from webhooks.outbound.publishing import sweeping
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -300,3 +303,20 @@ def test_an_unreadable_secret_is_a_failure_that_sends_nothing(
     delivery = Delivery.unscoped.get(pk=delivery.pk)
     assert (delivery.state, delivery.dead_reason) == (DeliveryState.FAILED, DeadReason.UNSENDABLE)
     assert EndpointHealth.unscoped.get(endpoint=mine).failures == 0  # it is our side that lacks the key
+
+
+def test_sweeping_holds_up_no_claim(
+    school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrived, seen = Flag(), []
+
+    def busy(*, within: timedelta, stop: Callable[[], bool]) -> int:  # as with filters that take for ever
+        seen.append(arrived.wait(10))
+        return 0
+
+    monkeypatch.setattr(sweeping, "sweep", busy)
+    make_endpoint(school)
+    publish(school)
+    deliver(stop=lambda: nothing_left() and (arrived.set() or True))
+    assert len(receiver.requests) == 1
+    assert seen[0] is True

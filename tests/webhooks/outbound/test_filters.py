@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from webhooks.outbound.publishing import filters
-from webhooks.outbound.publishing.filters import InvalidFilter, check, first_failure, matches
+from webhooks.outbound.publishing.filters import Allowance, InvalidFilter, check, first_failure, matches
+from webhooks.outbound.publishing.numbers import number_key
 
 ORDER = {
     "id": "42",
@@ -224,6 +225,28 @@ def test_a_long_list_of_values_costs_little_for_each_element() -> None:
     check(rule)
     assert matches(rule, {"data": {"object": {"items": [{"sku": "t"}] * 5000}}}) is False
     assert matches(rule, {"data": {"object": {"items": [{"sku": "t"}] * 5000 + [{"sku": "s1499"}]}}}) is True
+
+
+def test_all_filters_of_an_event_share_one_allowance() -> None:
+    rule, body = {"a": {"$in": [1, 2]}}, {"a": [5] * 1000}
+    allowance = Allowance(left=4500)
+    assert [matches(rule, body, allowance) for _ in range(4)] == [False, False, True, True]
+    assert (allowance.left, allowance.unasked) == (0, 2)
+    assert matches(rule, {"a": 1}, Allowance()) is True
+
+
+def test_numbers_that_hash_alike_are_kept_apart() -> None:
+    alike = [number * (2**61 - 1) for number in range(1, 1000)]
+    assert len({hash(each) for each in alike}) == 1
+    assert len({hash(number_key(each)) for each in alike}) > 990
+    assert matches({"a": {"$in": alike}}, {"a": alike[-1]}) is True
+    assert matches({"a": {"$in": alike}}, {"a": alike[-1] + 1}) is False
+
+
+@pytest.mark.parametrize("number", [0, 1, -1, 2**53, 2**60, -(2**70)])
+def test_a_number_is_the_same_with_and_without_a_point(number: int) -> None:
+    assert number_key(number) == number_key(float(number))
+    assert number_key(number) != number_key(number + 1)
 
 
 # --- Laws -----------------------------------------------------------------------------------------------------------------

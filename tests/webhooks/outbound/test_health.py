@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from threading import Barrier, Thread
+from threading import Event as Flag
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django_scopes import scope
 
 from integrations.models import Alert, Tenant
@@ -118,7 +121,8 @@ def lease(endpoint: Endpoint, key: str, event_type: str = "payment.completed") -
 
 
 def settle(*claimed: Claimed, status: int, at: datetime) -> None:
-    kind = None if status < 300 else ErrorClass.HTTP_STATUS
+    failure = ErrorClass.GONE if status == 410 else ErrorClass.HTTP_STATUS
+    kind = None if status < 300 else failure
     settling.settle(
         [
             Outcome(claimed=one, started_at=at, finished_at=at, duration_ms=1, status_code=status, error_class=kind, error="no")
@@ -178,10 +182,6 @@ def test_two_batches_of_one_endpoint_at_once_count_each_failure(
     school: Tenant, studio: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock
 ) -> None:
     """Opposite orders of rows and endpoints: who waits for whom must not matter."""
-    from threading import Barrier, Thread
-
-    from django.db import connection
-
     one, _ = make_endpoint(school, "/one")
     two, _ = make_endpoint(studio, "/two")
     claimed = [lease(endpoint, f"{endpoint.pk}{number}") for number in range(20) for endpoint in (one, two)]
@@ -245,3 +245,34 @@ def test_trouble_while_switching_off_undoes_nothing_and_is_tried_once_more(
     if active:
         settle(lease(endpoint, "k2"), status=500, at=clock())
     assert Endpoint.unscoped.get(pk=endpoint.pk).is_active is False  # the next failure does it
+
+
+def test_an_endpoint_that_somebody_holds_is_switched_off_by_the_next_failure(
+    school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock
+) -> None:
+    endpoint, _ = make_endpoint(school)
+    first, second = lease(endpoint, "k1"), lease(endpoint, "k2")
+    ready, done = Flag(), Flag()
+
+    def holder() -> None:
+        try:
+            with transaction.atomic():
+                # As a settling of the same endpoint elsewhere: it is in nobody's way but of who changes the row.
+                Endpoint.unscoped.raw("SELECT * FROM webhooks_outbound_endpoint FOR SHARE")[0]
+                ready.set()
+                done.wait(20)
+        finally:
+            connection.close()
+
+    thread = Thread(target=holder)
+    thread.start()
+    try:
+        assert ready.wait(10)
+        settle(first, status=410, at=clock())
+    finally:
+        done.set()
+        thread.join(20)
+    assert Delivery.unscoped.get(pk=first.id).state == DeliveryState.FAILED
+    assert Endpoint.unscoped.get().is_active
+    settle(second, status=410, at=clock())
+    assert not Endpoint.unscoped.get().is_active

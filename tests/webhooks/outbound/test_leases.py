@@ -218,8 +218,8 @@ def test_a_notice_wakes_an_idle_engine(
     found: list[int] = []
     real = claims.claim
 
-    def counted(limit: int, *, retries: int) -> list[Claimed]:
-        claimed = real(limit, retries=retries)
+    def counted(limit: int, **rooms: Any) -> list[Claimed]:
+        claimed = real(limit, **rooms)
         found.append(len(claimed))
         return claimed
 

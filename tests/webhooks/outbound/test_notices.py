@@ -19,7 +19,8 @@ from tests import factories
 from tests.factories import MovableClock, make_delivery, make_endpoint, work_off
 from tests.payments.mail_server import MailServer, running_mail_server
 from tests.webhooks.outbound.conftest import Answer, MakeEndpoint, Receiver, deliver, publish
-from webhooks.outbound.delivery import digest, notices
+from webhooks.outbound.delivery import deaths, digest, notices
+from webhooks.outbound.delivery.deaths import Death
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import DeadReason, Delivery, DeliveryState, Endpoint, EndpointHealth, Event
 
@@ -73,6 +74,10 @@ def told(event_type: str) -> list[dict[str, Any]]:
         assert (event.object_type, TOKEN in event.payload) == ("webhook", False)
         found.append(json.loads(event.payload)["data"]["object"])
     return found
+
+
+def death(delivery: Delivery, *, event_type: str = "payment.completed", error: str = "no answer in time") -> Death:
+    return Death(delivery.endpoint_id, delivery.pk, delivery.event_id, DeadReason.EXHAUSTED, error, event_type)
 
 
 def subjects(server: MailServer) -> list[tuple[str, str]]:
@@ -144,9 +149,8 @@ def test_a_deleted_endpoint_is_not_said_to_be_on(broken: Endpoint, tenant: Tenan
 def test_a_dead_letter(broken: Endpoint) -> None:
     delivery = make_delivery(broken)
     for _ in range(2):  # told twice it is the same death
-        notices.died(
-            broken, delivery.pk, delivery.event_id, "payment.completed", DeadReason.EXHAUSTED, "the endpoint answered 500"
-        )
+        notices.died(broken, [death(delivery, error="the endpoint answered 500")])
+        work_off()
     (dead,) = told("webhook.delivery_dead")
     assert dead == {
         "endpoint": broken.pk,
@@ -158,13 +162,39 @@ def test_a_dead_letter(broken: Endpoint) -> None:
         "error": "the endpoint answered 500",
     }
     Delivery.unscoped.filter(pk=delivery.pk).update(attempts=13)  # a person sent it again, and it died again
-    notices.died(broken, delivery.pk, delivery.event_id, "payment.completed", DeadReason.EXHAUSTED, "no answer in time")
+    notices.died(broken, [death(delivery)])
+    work_off()
     assert len(told("webhook.delivery_dead")) == 2
+
+
+def test_those_that_die_together_are_told_of_by_the_queue(
+    broken: Endpoint, clock: MovableClock, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+) -> None:
+    monkeypatch.setattr(deaths, "AT_ONCE", 20)
+    dead = [death(make_delivery(broken)) for _ in range(30)]
+    before = Event.unscoped.count()
+    with django_assert_max_num_queries(40):  # however many there are
+        notices.died(broken, dead)
+    assert (Event.unscoped.count(), Alert.objects.get().count) == (before, 1)
+    kinds = QueueItem.unscoped.order_by("kind").values_list("kind", flat=True)
+    assert list(kinds) == [digest.KIND, deaths.KIND, deaths.KIND]
+    real, broke = deaths.emit, []
+
+    def breaks_once(event: Any) -> int:
+        if not broke:
+            broke.append(event)
+            raise ValueError("a bug")
+        return real(event)
+
+    monkeypatch.setattr(deaths, "emit", breaks_once)
+    work_off()
+    assert len(told("webhook.delivery_dead")) == 29
 
 
 def test_a_dead_letter_about_webhooks_makes_no_other(broken: Endpoint) -> None:
     delivery = make_delivery(broken)
-    notices.died(broken, delivery.pk, delivery.event_id, "webhook.delivery_dead", DeadReason.EXHAUSTED, "no answer in time")
+    notices.died(broken, [death(delivery, event_type="webhook.delivery_dead")])
+    work_off()
     assert told("webhook.delivery_dead") == []
     assert Alert.objects.get().kind == "webhook_delivery_failed"
 
@@ -215,7 +245,6 @@ def test_a_notice_that_breaks_is_in_nobodys_way(broken: Endpoint, monkeypatch: p
     with transaction.atomic():
         Endpoint.unscoped.filter(pk=broken.pk).update(name="renamed")
         notices.failing(broken, 50)
-        notices.died(broken, "dlv_x", "evt_x", "payment.completed", DeadReason.EXHAUSTED, "no answer")
     assert Endpoint.unscoped.get(pk=broken.pk).name == "renamed"
     assert Alert.objects.count() == 0
 
@@ -269,7 +298,7 @@ def test_dead_letters_are_told_once_a_day(broken: Endpoint, admins: list[str], s
     def die() -> None:
         delivery = make_delivery(broken)
         Delivery.unscoped.filter(pk=delivery.pk).update(state=DeliveryState.FAILED, finished_at=clock(), attempts=12)
-        notices.died(broken, delivery.pk, delivery.event_id, "payment.completed", DeadReason.EXHAUSTED, "no answer in time")
+        notices.died(broken, [death(delivery)])
 
     die()
     die()
@@ -296,7 +325,7 @@ def test_no_mail_about_what_was_sent_again_meanwhile(
     broken: Endpoint, admins: list[str], server: MailServer, clock: MovableClock
 ) -> None:
     delivery = make_delivery(broken)
-    notices.died(broken, delivery.pk, delivery.event_id, "payment.completed", DeadReason.EXHAUSTED, "no answer in time")
+    notices.died(broken, [death(delivery)])
     Delivery.unscoped.filter(pk=delivery.pk).update(state=DeliveryState.DELIVERED, finished_at=clock())
     clock.advance(minutes=15)
     work_off()

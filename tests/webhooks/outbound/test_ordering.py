@@ -14,7 +14,8 @@ from tests.webhooks.outbound.conftest import Answer, MakeEndpoint, Receiver, del
 from webhooks.outbound.delivery import claims
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint
-from webhooks.outbound.publishing.publish import publish
+from webhooks.outbound.publishing import sweeping
+from webhooks.outbound.publishing.publish import SPREAD_AT_ONCE, publish
 from webhooks.outbound.recovery.resending import retry_delivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -181,3 +182,57 @@ def test_without_an_order_everything_goes_at_once(school: Tenant, make_endpoint:
         tell(school, number)
     assert len(claimed_numbers()) == 5
     assert Endpoint.unscoped.get(pk=endpoint.pk).ordering == "none"
+
+
+# --- Among many, and when it changes --------------------------------------------------------------------------------------
+
+
+def test_an_earlier_event_that_many_want_comes_first_all_the_same(school: Tenant, make_endpoint: MakeEndpoint) -> None:
+    ordered, _ = make_endpoint(school, "/ordered", ordering="all")
+    for number in range(SPREAD_AT_ONCE):
+        make_endpoint(school, f"/{number}", events=["payment.completed"])
+    tell(school, 1)
+    assert list(Delivery.unscoped.values_list("endpoint_id", flat=True)) == [ordered.pk]
+    publish(tenant_id=school.pk, type="payment.failed", object={"id": "pay_1", "number": 2}, key="later")
+    assert sweeping.sweep() == 1
+    rows = Delivery.unscoped.filter(endpoint=ordered).order_by("position")
+    assert list(rows.values_list("event__type", flat=True)) == ["payment.completed", "payment.failed"]
+    assert Delivery.unscoped.count() == SPREAD_AT_ONCE + 2
+    assert [each.event_type for each in claims.claim(100) if each.endpoint_id == ordered.pk] == ["payment.completed"]
+
+
+def change(tenant: Tenant, endpoint: Endpoint, **changes: object) -> None:
+    with scope(tenant=tenant):
+        services.update_endpoint(endpoint_id=endpoint.pk, changes=changes)
+
+
+def test_what_waits_follows_the_order_that_its_endpoint_keeps_now(school: Tenant, make_endpoint: MakeEndpoint) -> None:
+    endpoint, _ = make_endpoint(school)
+    for number in range(2):
+        tell(school, number, "pay_1")
+        tell(school, number, "pay_2")
+    with scope(tenant=school):
+        test = services.send_test(endpoint=endpoint)
+    keys = Delivery.unscoped.exclude(pk=test.pk).order_by("position").values_list("order_key", flat=True)
+    change(school, endpoint, ordering="object")
+    assert list(keys.all()) == ["payment:pay_1", "payment:pay_2"] * 2
+    change(school, endpoint, batch_size=5)
+    assert list(keys.all()) == ["*"] * 4
+    change(school, endpoint, batch_size=1, ordering="all")
+    Delivery.unscoped.filter(event__key="pay_1:0").update(order_key="")  # sent again by hand: it waits for nobody
+    change(school, endpoint, ordering="object")
+    assert list(keys.all()) == ["", "payment:pay_2", "payment:pay_1", "payment:pay_2"]
+    assert Delivery.unscoped.get(pk=test.pk).order_key == ""
+    change(school, endpoint, ordering="none")
+    assert list(keys.all()) == [""] * 4
+    assert len(claims.claim(10)) == 5
+
+
+def test_what_is_in_flight_keeps_its_key(school: Tenant, make_endpoint: MakeEndpoint) -> None:
+    endpoint, _ = make_endpoint(school, ordering="all")
+    tell(school, 0)
+    tell(school, 1)
+    assert len(claims.claim(10)) == 1
+    change(school, endpoint, ordering="none")
+    assert list(Delivery.unscoped.order_by("position").values_list("order_key", flat=True)) == ["*", ""]
+    assert claimed_numbers() == [("pay_1", 1)]

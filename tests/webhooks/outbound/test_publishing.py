@@ -20,9 +20,13 @@ from integrations.contracts.errors import Conflict, InvalidRequest
 from integrations.events import DomainEvent, OwnEventAsked, ask, emit, subscribe
 from integrations.models import Alert, AuditEntry, Tenant
 from tests.webhooks.outbound.conftest import Answer, MakeEndpoint, Receiver, deliver, publish
+from webhooks.outbound.delivery import batches
+from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import DeadReason, Delivery, DeliveryAttempt, DeliveryState, Event
 from webhooks.outbound.publishing import definitions, validation
+from webhooks.outbound.publishing import publish as publishing
 from webhooks.outbound.publishing.erasing import erase_payload
+from webhooks.outbound.publishing.filters import Allowance
 from webhooks.outbound.publishing.own import publish_own
 from webhooks.outbound.publishing.publish import on_domain_event
 from webhooks.outbound.recovery.resending import retry_delivery
@@ -167,6 +171,40 @@ def test_a_fact_of_the_hub_is_told_in_any_form_and_raises_one_alert(school: Tena
     assert "254712345678" not in alert.message
 
 
+def test_what_takes_too_long_to_filter_is_let_through_and_raises_an_alert(
+    school: Tenant, make_endpoint: MakeEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publishing, "Allowance", lambda: Allowance(left=2500))
+    for number in range(4):
+        make_endpoint(school, f"/{number}", filter={"data.object.marks": 1})
+    publish(school, "small", marks=[2])
+    assert (owed_to(), Alert.objects.count()) == (set(), 0)
+    with transaction.atomic():
+        publish(school, "large", marks=[2] * 1000)
+        assert Alert.objects.count() == 0
+    assert len(owed_to()) == 2
+    publish(school, "larger", marks=[2] * 1000)
+    alert = Alert.objects.get()
+    assert (alert.tenant_id, alert.kind, alert.subject, alert.count) == (
+        school.pk,
+        publishing.UNASKED_ALERT,
+        "payment.completed",
+        2,
+    )
+
+
+def test_what_a_tenant_hands_in_is_checked_once(school: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    real = validation.first_problem
+    with scope(tenant=school):
+        monkeypatch.setattr(validation, "first_problem", lambda *given: checked.append("") or real(*given))
+        publish_own(tenant_id=school.pk, type="order.created", data=ORDER, key="42")
+        assert len(checked) == 1
+        on_domain_event(fact(school, "payment.completed", "42", id="pay_1"))
+    assert len(checked) == 2
+    assert Alert.objects.get().kind == validation.BROKEN_ALERT
+
+
 def test_a_rollback_leaves_no_alert_either(school: Tenant) -> None:
     with scope(tenant=school), transaction.atomic():
         on_domain_event(fact(school, "payment.completed", "k1", id="pay_1"))
@@ -284,6 +322,20 @@ def test_a_batch_goes_on_without_what_was_erased(
     assert set(rest.values_list("state", flat=True)) == {DeliveryState.DELIVERED}
     sent = json.loads(receiver.requests[-1].body)["events"]
     assert [each["data"]["object"]["number"] for each in sent] == [n for n in (1, 2, 3) if f"k{n}" != erased]
+
+
+def test_what_an_erased_one_was_to_carry_is_held_while_the_endpoint_is_off(school: Tenant, make_endpoint: MakeEndpoint) -> None:
+    endpoint, _ = make_endpoint(school, batch_size=3)
+    for number in (1, 2, 3):
+        publish(school, f"k{number}")
+    assert batches.form() == 1
+    carried = Delivery.unscoped.filter(event__key__in=["k2", "k3"])
+    with scope(tenant=school):
+        services.update_endpoint(endpoint_id=endpoint.pk, changes={"is_active": False})
+        erase_payload(event_id=Event.unscoped.get(key="k1").pk)
+        assert set(carried.values_list("state", "carrier")) == {("held", None)}
+        services.update_endpoint(endpoint_id=endpoint.pk, changes={"is_active": True}, held="discard")
+    assert set(carried.values_list("state", "dead_reason")) == {("failed", "discarded")}
 
 
 def test_an_event_that_waits_for_its_deliveries_gets_none_once_erased(school: Tenant, make_endpoint: MakeEndpoint) -> None:

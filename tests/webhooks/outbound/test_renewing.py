@@ -7,7 +7,7 @@ from threading import Event as Flag
 from threading import Thread
 
 import pytest
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 
 from integrations.models import Tenant
 from tests.factories import MovableClock
@@ -70,7 +70,12 @@ def test_a_lease_that_is_no_longer_ours_is_left_alone_and_named(
 def test_an_engine_keeps_what_is_in_flight(
     school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, failures = renewing.renew, [OperationalError("the connection is lost")]
+    failures: list[Exception] = [
+        InterfaceError("it is closed"),
+        OperationalError("the connection is lost"),
+        ValueError("a bug"),
+    ]
+    real = renewing.renew
 
     def once_away(leases: object) -> object:
         if failures:

@@ -18,7 +18,7 @@ from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event, Replay, ReplayState
 from webhooks.outbound.publishing import formats
 from webhooks.outbound.publishing.publish import owe, publish
-from webhooks.outbound.recovery import replays
+from webhooks.outbound.recovery import dead_letters, replays
 from webhooks.outbound.recovery.replays import ReplayJob, cancel_replay, count_replay, start_replay
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
@@ -118,7 +118,7 @@ def test_over_a_hundred_interleaved_failures_none_missed_and_none_repeated(
     assert sorted(sent) == sorted(failed)
     replay.refresh_from_db()
     assert (replay.state, replay.looked_at, replay.queued) == (ReplayState.DONE, 334, 334)
-    assert set(Delivery.objects.filter(pk__in=failed).values_list("attempts_allowed", flat=True)) == {4}
+    assert set(Delivery.objects.filter(pk__in=failed).values_list("attempts_allowed", flat=True)) == {3 + 12}
     assert QueueItem.objects.exclude(state=QueueState.COMPLETED).count() == 0
 
 
@@ -190,9 +190,48 @@ def test_all_is_failed_and_delivered_and_missing_but_not_what_is_owed_anyway(
     start_replay(endpoint=endpoint, since=SINCE, mode="all")
     assert worked_off(clock).queued == 4
     states = {row.pk: (row.state, row.attempts, row.attempts_allowed) for row in Delivery.objects.all()}
-    assert states[failed] == states[delivered] == ("pending", 3, 4)
+    assert states[failed] == states[delivered] == ("pending", 3, 3 + 12)
     assert states[waiting] == ("pending", 1, 12)
     assert len(states) == 5
+
+
+def test_what_a_person_discarded_goes_again_only_with_all(school: Tenant, endpoint: Endpoint, clock: MovableClock) -> None:
+    kept, aside = owed(endpoint, add_events(school, 2), "failed")
+    dead_letters.discard(ids=[aside])
+    assert count_replay(endpoint=endpoint, since=SINCE).count == 1
+    start_replay(endpoint=endpoint, since=SINCE)
+    work_off()
+    assert Delivery.objects.get(state="pending").pk == kept
+    assert Delivery.objects.get(pk=kept).attempts_allowed == 3 + 12, "a whole schedule"
+    settle()
+    clock.advance(seconds=1)
+    start_replay(endpoint=endpoint, since=SINCE, mode="all")
+    work_off()
+    assert set(Delivery.objects.filter(state="pending").values_list("pk", flat=True)) == {kept, aside}
+    assert not AuditEntry.objects.filter(action__in=["endpoint.resent", "endpoint.redriven"]).exists(), "it is on record once"
+
+
+def test_what_is_deleted_meanwhile_does_not_end_it(school: Tenant, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replays, "PAGE", 2)
+    failed = owed(endpoint, add_events(school, 5), "failed")
+    next_ids = replays._next_ids
+
+    def deleting(*args: Any) -> list[str]:
+        ids = next_ids(*args)
+        if args[0].looked_at == 0:
+            Event.unscoped.filter(pk__in=ids).delete()
+        return ids
+
+    monkeypatch.setattr(replays, "_next_ids", deleting)
+    replay = start_replay(endpoint=endpoint, since=SINCE)
+    for _page in range(2):
+        [item] = claim(1)
+        run(item)
+    monkeypatch.setattr(replays, "_next_ids", next_ids)
+    work_off()
+    replay.refresh_from_db()
+    assert (replay.state, replay.queued) == (ReplayState.DONE, 1)
+    assert Delivery.objects.get(state="pending").pk == failed[4]
 
 
 def test_types_and_window_narrow_it_down(school: Tenant, endpoint: Endpoint, clock: MovableClock) -> None:

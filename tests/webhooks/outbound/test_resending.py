@@ -11,10 +11,11 @@ from django.db import connection, transaction
 from django_scopes import scope
 
 from integrations.contracts.errors import Conflict
-from integrations.models import Tenant
+from integrations.models import AuditEntry, Tenant
 from tests.factories import START, MovableClock, make_tenant
 from tests.webhooks.outbound.conftest import Answer, MakeEndpoint, Receiver, deliver, publish, wait_until
 from webhooks.outbound import retention
+from webhooks.outbound.delivery import claims
 from webhooks.outbound.delivery.schedule import MAX_AGE
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event
@@ -62,6 +63,8 @@ def resend(tenant: Tenant, endpoint: Endpoint, delivery: Delivery) -> Delivery:
         ({"state": "failed", "attempts": 4, "dead_reason": "rejected"}, ("pending", 4, 5, "")),
         ({"state": "failed", "attempts": 0, "dead_reason": "discarded"}, ("pending", 0, 1, "")),
         ({"state": "delivered", "attempts": 1, "delivered_at": START}, ("pending", 1, 2, "")),
+        # Its worker died in the last try: that one is used up.
+        ({"state": "pending", "attempts": 12, "lease_until": START}, ("pending", 12, 13, "")),
         # Held, though the endpoint is on: its worker settled while it was off.
         ({"state": "held", "attempts": 2}, ("pending", 2, 12, "")),
     ],
@@ -77,6 +80,20 @@ def test_what_becomes_of_it(
     assert state(delivery) == after
     assert (sent.due_at, sent.finished_at, sent.expires_at) == (clock(), None, clock() + MAX_AGE)
     assert sent.delivered_at == before.get("delivered_at"), "that it arrived once is never forgotten"
+    entry = AuditEntry.unscoped.get(action="endpoint.resent")
+    assert (entry.object_id, entry.changes) == (endpoint.pk, {"count": [None, 1], "delivery": [None, delivery.pk]})
+
+
+def test_a_worker_that_died_in_the_last_try_does_not_end_what_a_person_sends(
+    school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock
+) -> None:
+    endpoint, _ = make_endpoint(school)
+    with scope(tenant=school):
+        test = services.send_test(endpoint=endpoint)
+    assert [each.id for each in claims.claim(10)] == [test.pk]
+    clock.advance(minutes=1)
+    resend(school, endpoint, test)
+    assert [(each.id, each.number) for each in claims.claim(10)] == [(test.pk, 2)]
 
 
 @pytest.mark.parametrize(

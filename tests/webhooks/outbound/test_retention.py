@@ -10,7 +10,7 @@ from django_scopes import scope
 from rest_framework.test import APIClient
 
 from integrations.contracts import clock as hub_clock
-from integrations.models import AuditEntry, Role, Tenant
+from integrations.models import Alert, AuditEntry, QueueItem, Role, Tenant
 from tests.factories import MovableClock, make_client, make_tenant
 from webhooks.outbound import retention
 from webhooks.outbound.endpoints import services
@@ -154,6 +154,7 @@ def test_what_failed_late_is_kept_from_then_on(endpoint: Endpoint, clock: Movabl
 
 def test_what_is_held_for_too_long_is_dead_and_kept_as_such(endpoint: Endpoint, clock: MovableClock) -> None:
     event = told(endpoint, "held", finished_at=None)
+    Endpoint.unscoped.update(is_active=False)
     clock.advance(days=180)
     retention.purge()
     assert Delivery.unscoped.get().state == "held"
@@ -167,10 +168,48 @@ def test_what_is_held_for_too_long_is_dead_and_kept_as_such(endpoint: Endpoint, 
     assert not is_there(event)
 
 
+def test_the_payload_waits_only_for_who_may_still_want_it(endpoint: Endpoint, clock: MovableClock) -> None:
+    left = make_endpoint(endpoint.tenant)
+    wanted, aside = told(endpoint, "failed", dead_reason="exhausted"), told(endpoint, "failed", dead_reason="discarded")
+    orphan = told(left, "failed", dead_reason="exhausted")
+    with scope(tenant=endpoint.tenant):
+        services.delete_endpoint(endpoint_id=left.pk)
+    clock.advance(days=31)
+    assert retention.purge()["payloads"] == 2
+    assert [has_payload(each) for each in (wanted, aside, orphan)] == [True, False, False]
+    clock.advance(days=90)
+    assert retention.purge()["events"] == 0, "that they failed is known as long as ever"
+
+
+def test_what_is_given_up_is_told_once_for_each_endpoint(
+    endpoint: Endpoint, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "BATCH", 2)
+    other = make_endpoint(endpoint.tenant)
+    for whose in (endpoint, other, endpoint, endpoint):
+        told(whose, "held", finished_at=None)
+    Endpoint.unscoped.update(is_active=False)
+    told(endpoint, "batched", finished_at=None, carrier=Delivery.unscoped.filter(endpoint=endpoint).first())
+    clock.advance(days=181)
+    retention.purge()
+    said = {alert.subject: alert.message for alert in Alert.objects.filter(resolved_at__isnull=True)}
+    assert set(said) == {endpoint.pk, other.pk}
+    assert (": 4 of the events" in said[endpoint.pk], ": 1 of the events" in said[other.pk]) == (True, True)
+    assert QueueItem.unscoped.filter(kind="webhook.dead_letters").count() == 1
+
+
+def test_what_is_held_though_its_endpoint_is_on_is_sent_not_given_up(endpoint: Endpoint, clock: MovableClock) -> None:
+    told(endpoint, "held", finished_at=None)
+    clock.advance(days=181)
+    assert retention.purge()["held"] == 0
+    assert Delivery.unscoped.get().state == "pending"
+
+
 def test_batches_are_small_and_all_of_it_goes(endpoint: Endpoint, clock: MovableClock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "BATCH", 2)
     for state in ["delivered"] * 5 + ["held"] * 3:
         told(endpoint, state)
+    Endpoint.unscoped.update(is_active=False)
     clock.advance(days=181)
     assert retention.purge() == {"held": 3, "payloads": 5, "events": 5, "replays": 0, "portal_links": 0}
 

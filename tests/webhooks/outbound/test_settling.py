@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django_scopes import scope
 
+from integrations.http.guard import GuardedResolver, NameTimeout, ResolverBusy
 from integrations.models import Alert, Tenant
 from tests.factories import MovableClock
 from tests.webhooks.outbound.conftest import (
@@ -26,7 +27,7 @@ from tests.webhooks.outbound.conftest import (
 from webhooks.outbound.delivery.sender import Claimed, ErrorClass, hub_headers, is_reserved, request_headers
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import DeadReason, Delivery, DeliveryState, Endpoint, EndpointHealth, Event
-from webhooks.outbound.recovery.resending import retry_delivery
+from webhooks.outbound.recovery.resending import retry_delivery, send_again
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,6 +63,26 @@ def test_a_refusal_is_tried_four_times_and_then_given_up(
     clock.advance(days=2)
     deliver()
     assert len(receiver.requests) == 4
+
+
+def test_what_was_redriven_has_its_whole_schedule_again(
+    school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint, clock: MovableClock
+) -> None:
+    make_endpoint(school)
+    receiver.answers["/hook"] = [Answer(404)] * 4 + [Answer(404), Answer(500), Answer(500), Answer(200)]
+    publish(school)
+    for _ in range(4):
+        advance_to_due(clock)
+        deliver()
+    with scope(tenant=school):
+        send_again([only_delivery().pk], whole_schedule=True)
+    waits = []
+    for _ in range(4):
+        assert only_delivery().state == DeliveryState.PENDING
+        waits.append(advance_to_due(clock))
+        deliver()
+    assert (only_delivery().state, only_delivery().attempts) == (DeliveryState.DELIVERED, 8)
+    assert [pytest.approx(least, rel=0.11) for least in (60, 30, 120)] == waits[1:]
 
 
 def test_a_certificate_that_cant_be_trusted_is_a_refusal_too(
@@ -312,3 +333,49 @@ def test_lag_counts_from_when_it_was_due(
     deliver()
     assert [attempt.lag_ms for attempt in all_attempts()] == [0, 7000]
     assert Endpoint.unscoped.get().is_active
+
+
+def test_an_answer_shows_nothing_of_the_url_that_may_be_a_token(
+    school: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint
+) -> None:
+    path = "/hook/cAnary77/in?key=canary%2Bsix&k=ab"
+    make_endpoint(school, path)
+    echo = f"{receiver.url}{path} {path} canary+six canary%2bsix cAnary77".encode()
+    receiver.answers[path] = [Answer(307, headers={"Location": receiver.url + path, "X-Near": "/hook/cAnary77/"}, body=echo)]
+    publish(school)
+    deliver()
+    [attempt] = all_attempts()
+    assert attempt.response_head == "•••• •••• •••• •••• ••••"
+    assert (attempt.response_headers["Location"], attempt.response_headers["X-Near"]) == ("••••", "/hook/••••/")
+
+
+@pytest.mark.parametrize(
+    ("failure", "error_class", "error"),
+    [
+        (NameTimeout("slow"), ErrorClass.DNS, "the name did not answer in time"),
+        (ResolverBusy("busy"), ErrorClass.INTERRUPTED, "not sent: all of our look-ups of names were busy"),
+    ],
+)
+def test_a_name_that_hangs_and_our_own_look_ups_that_are_busy_are_told_apart(
+    school: Tenant,
+    make_endpoint: MakeEndpoint,
+    clock: MovableClock,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: OSError,
+    error_class: ErrorClass,
+    error: str,
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(GuardedResolver, "resolve", refuse)
+    make_endpoint(school, url="http://hook.example/")
+    publish(school)
+    deliver()
+    delivery, [attempt] = only_delivery(), all_attempts()
+    assert (attempt.error_class, attempt.error) == (error_class, error)
+    ours = error_class is ErrorClass.INTERRUPTED
+    health = EndpointHealth.unscoped.get()
+    assert (health.failures, health.openings) == ((0, 0) if ours else (1, 1))
+    assert (delivery.attempts, delivery.attempts_allowed) == (1, 13 if ours else 12)
+    assert delivery.due_at >= clock() + timedelta(seconds=5)

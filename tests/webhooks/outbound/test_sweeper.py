@@ -13,7 +13,10 @@ from django_scopes import scope
 from integrations.contracts import clock
 from integrations.models import Tenant
 from integrations.runtime import schedules
+from tests.factories import MovableClock
 from tests.webhooks.outbound.conftest import MakeEndpoint, Receiver, deliver, publish
+from webhooks.outbound.delivery import claims
+from webhooks.outbound.delivery.schedule import MAX_AGE
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import Delivery, Endpoint, Event
 from webhooks.outbound.publishing import sweeping
@@ -145,10 +148,10 @@ def test_what_was_owed_to_an_endpoint_in_the_moment_of_its_deletion_ends(
     with scope(tenant=school):
         services.delete_endpoint(endpoint_id=endpoint.pk)
     Delivery.unscoped.update(state="pending", finished_at=None, dead_reason="")  # as its publisher commits after that
-    assert sweeping.tick() == {"spread": 0, "orphans": 1}
+    assert sweeping.tick() == {"spread": 0, "orphans": 1, "released": 0}
     row = Delivery.unscoped.get()
     assert (row.state, row.dead_reason, row.last_error) == ("failed", "deleted", "the endpoint was deleted")
-    assert sweeping.tick() == {"spread": 0, "orphans": 0}
+    assert sweeping.tick() == {"spread": 0, "orphans": 0, "released": 0}
     assert receiver.requests == []
 
 
@@ -170,3 +173,94 @@ def test_an_event_that_is_not_committed_is_not_swept(school: Tenant, many: list[
         transaction.set_rollback(True)
     assert sweeping.sweep() == 0
     assert (Event.unscoped.count(), Delivery.unscoped.count()) == (0, 0)
+
+
+def test_what_is_held_though_its_endpoint_is_on_goes_out(
+    school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock
+) -> None:
+    endpoint, _ = make_endpoint(school, ordering="all")
+    off, _ = make_endpoint(school, "/off")
+    with scope(tenant=school):
+        services.update_endpoint(endpoint_id=off.pk, changes={"is_active": False})
+    publish(school)
+    clock.advance(60)
+    # As a publisher commits it who had found the endpoint off, after it was switched on.
+    Delivery.unscoped.filter(endpoint=endpoint).update(state="held", expires_at=clock())
+    assert sweeping.tick()["released"] == 1
+    row = Delivery.unscoped.get(endpoint=endpoint)
+    assert (row.state, row.due_at, row.expires_at) == ("pending", clock(), clock() + MAX_AGE)
+    assert Delivery.unscoped.get(endpoint=off).state == "held"
+    assert [each.id for each in claims.claim(10)] == [row.pk]
+
+
+def test_the_daily_look_finds_what_no_tick_found(school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock) -> None:
+    on, _ = make_endpoint(school)
+    gone, _ = make_endpoint(school, "/gone")
+    publish(school)
+    with scope(tenant=school):
+        services.delete_endpoint(endpoint_id=gone.pk)
+    Delivery.unscoped.update(state="held", finished_at=None, dead_reason="")
+    clock.advance(days=3)
+    assert sweeping.tick() == {"spread": 0, "orphans": 0, "released": 0}
+    assert sweeping.tidy(thoroughly=True) == {"orphans": 1, "released": 1}
+    assert dict(Delivery.unscoped.values_list("endpoint_id", "state")) == {on.pk: "pending", gone.pk: "failed"}
+
+
+@pytest.mark.parametrize("state", ["pending", "gathering"])
+def test_what_comes_back_to_a_deleted_endpoint_ends_however_late(
+    school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock, state: str
+) -> None:
+    endpoint, _ = make_endpoint(school)
+    publish(school)
+    with scope(tenant=school):
+        services.delete_endpoint(endpoint_id=endpoint.pk)
+    Delivery.unscoped.update(state=state, finished_at=None, dead_reason="")
+    clock.advance(days=30)
+    assert sweeping.tick()["orphans"] == 1
+    assert Delivery.unscoped.get().dead_reason == "deleted"
+
+
+# --- In turns -------------------------------------------------------------------------------------------------------------
+
+
+def unspread(tenant: Tenant, keys: list[str]) -> None:
+    for key in keys:
+        publish(tenant, key)
+    Event.unscoped.filter(tenant=tenant).update(spread_at=None)
+
+
+def test_tenants_take_turns_and_each_keeps_its_order(school: Tenant, studio: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    unspread(school, ["s1", "s2", "s3"])
+    unspread(studio, ["t1"])
+    spread: list[str] = []
+    monkeypatch.setattr(sweeping, "wanted_by", lambda event: spread.append(event.key) or [])
+    assert sweeping.sweep(stop=lambda: len(spread) == 3) == 3
+    assert spread == ["s1", "t1", "s2"]
+    assert sweeping.sweep() == 1
+    assert spread == ["s1", "t1", "s2", "s3"]
+
+
+def test_nobody_overtakes_who_is_at_work_on_a_tenant(school: Tenant, studio: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    unspread(school, ["s1", "s2"])
+    unspread(studio, ["t1"])
+    spread: list[str] = []
+    others: list[int] = []
+
+    def at_work(event: Event) -> list[Endpoint]:
+        spread.append(event.key)
+        if event.key == "s1":
+            thread = Thread(target=other)
+            thread.start()
+            thread.join(20)
+        return []
+
+    def other() -> None:
+        try:
+            others.append(sweeping.sweep())
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(sweeping, "wanted_by", at_work)
+    assert sweeping.sweep() == 2
+    assert others == [1]
+    assert spread == ["s1", "t1", "s2"]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from threading import Barrier, Thread
+from threading import Event as Flag
 
 import pytest
 from django.db import connection
 
 from integrations.models import Tenant
 from tests.factories import MovableClock
-from tests.webhooks.outbound.conftest import MakeEndpoint, Receiver, deliver, publish
-from webhooks.outbound.delivery import claims
-from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, EndpointHealth
+from tests.webhooks.outbound.conftest import Answer, MakeEndpoint, Receiver, deliver, publish, wait_until
+from webhooks.outbound.delivery import batches, claims
+from webhooks.outbound.delivery.engine import Limits
+from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, EndpointHealth, Event
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -147,3 +150,61 @@ def test_two_claimers_at_once_never_exceed_what_may_be_in_flight(
     for thread in threads:
         thread.join(20)
     assert len(taken) == len(set(taken)) == 7
+
+
+# --- What one claim takes -------------------------------------------------------------------------------------------------
+
+
+def test_a_tenant_gets_no_more_than_its_share(
+    school: Tenant, studio: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock
+) -> None:
+    for number in range(3):
+        make_endpoint(school, f"/{number}", max_in_flight=8)
+    make_endpoint(studio, max_in_flight=8)
+    publish_many(school, 8)
+    publish_many(studio, 3)
+    first = Counter(each.tenant_id for each in claims.claim(100, per_tenant=10, held={school.pk: 4}))
+    assert first == {school.pk: 6, studio.pk: 3}
+    assert claims.claim(100, per_tenant=10, held={school.pk: 10, studio.pk: 3}) == []
+    assert len(claims.claim(100, retries=0, per_tenant=10, held={school.pk: 9})) == 1
+
+
+def test_an_engine_keeps_places_for_other_tenants(
+    school: Tenant, studio: Tenant, receiver: Receiver, make_endpoint: MakeEndpoint
+) -> None:
+    hold = Flag()
+    receiver.answers["/slow"] = [Answer(hold=hold)]
+    make_endpoint(school, "/slow", max_in_flight=8)
+    make_endpoint(studio, "/quick")
+    publish_many(school, 8)
+    runner = Thread(target=deliver, args=(Limits(in_flight=8, poll=0.05, stop_check=0.02),))
+    runner.start()
+    try:
+        wait_until(lambda: len(receiver.at("/slow")) == 2)
+        publish_many(studio, 8)
+        wait_until(lambda: len(receiver.at("/quick")) == 8)
+        assert len(receiver.at("/slow")) == 2
+    finally:
+        hold.set()
+        runner.join(30)
+    assert receiver.most_in_flight["/slow"] == 2
+    assert not Delivery.unscoped.exclude(state=DeliveryState.DELIVERED).exists()
+
+
+def test_a_claim_takes_no_more_bytes_than_it_may(
+    school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = len(Event.unscoped.get(pk=publish(school, "k000", number=100)).payload)
+    monkeypatch.setattr(claims, "MAX_CLAIM_BYTES", size * 5)
+    make_endpoint(school, "/single", max_in_flight=64)
+    make_endpoint(school, "/batch", max_in_flight=64, batch_size=4)
+    for number in range(8):
+        publish(school, f"k{number:03}", number=100 + number)
+    publish(school, "huge", text="x" * size * 6)
+    batches.form()
+    sent = []
+    while claimed := claims.claim(100):
+        assert len(claimed) == 1 or sum(len(each.body) for each in claimed) < size * 6  # with what a batch is wrapped in
+        sent += claimed
+    assert Counter(each.event_type for each in sent)["batch"] == 2
+    assert len({each.id for each in sent}) == len(sent) == 10

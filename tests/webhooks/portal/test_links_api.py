@@ -10,8 +10,12 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from integrations.models import AuditEntry, IdempotencyRecord, Role, Tenant
+from integrations.models import ApiKey, AuditEntry, IdempotencyRecord, Role, Tenant
+from integrations.tenancy import keys
+from integrations.tenancy.authentication import create_api_key
+from tests.access.conftest import bearer, codes
 from tests.factories import MovableClock
+from tests.webhooks.portal.conftest import MakeClient, text_of
 from webhooks.outbound.models import Endpoint, PortalLink
 
 pytestmark = pytest.mark.django_db
@@ -158,7 +162,8 @@ def test_a_request_that_died_before_its_answer_gets_a_token_that_works(admin_api
     [
         (Role.ADMIN, None, 200, 201),
         (Role.ADMIN, ["webhooks"], 200, 201),
-        (Role.ADMIN, ["webhooks:write"], 403, 201),
+        (Role.ADMIN, ["webhooks:read", "webhooks:write"], 200, 201),
+        (Role.ADMIN, ["webhooks:write"], 403, 403),
         (Role.ADMIN, ["webhooks:read"], 200, 403),
         (Role.ADMIN, ["payments"], 403, 403),
         (Role.AUDITOR, None, 200, 403),
@@ -170,3 +175,57 @@ def test_who_may(role: str, scopes: Any, reads: int, makes: int, tenant: Tenant,
     assert client.get(URL).status_code == reads
     assert client.post(URL, {"can_write": True}).status_code == makes
     assert PortalLink.unscoped.count() == (makes == 201)
+
+
+# --- a link may no more than the key that made it
+
+
+def made_with(tenant: Tenant, **fields: Any) -> tuple[ApiKey, dict[str, Any]]:
+    """Return a fresh key and the link that it made, asking for the longest."""
+    row, value = create_api_key(tenant=tenant, name="sis", **fields)
+    answer = bearer(value).post(URL, {"expires_in": 86_400})
+    assert (answer.status_code, answer["Cache-Control"]) == (201, "no-store"), answer.content
+    return row, answer.json()
+
+
+def opens(link: dict[str, Any], address: str = "127.0.0.1") -> bool:
+    return APIClient().get(f"/portal/l/{token_of(link['url'])}/", REMOTE_ADDR=address).status_code == 200
+
+
+def test_a_link_lives_no_longer_than_its_key(tenant: Tenant, clock: MovableClock) -> None:
+    _row, made = made_with(tenant, expires_at=clock() + timedelta(minutes=2))
+    assert made["expires_at"] == "2026-11-20T09:02:00Z"
+    _row, made = made_with(tenant, expires_at=clock() + timedelta(days=2))
+    assert made["expires_at"] == "2026-11-21T09:00:00Z"
+
+
+def test_a_link_ends_with_its_key(admin_api: APIClient, tenant: Tenant, clock: MovableClock, logged_in: MakeClient) -> None:
+    (revoked, first), (shortened, second), (rotated, third) = (made_with(tenant) for _ in range(3))
+    keys.rotate_key(key=rotated, grant=keys.grant_of(rotated), grace=timedelta(0))
+    assert [opens(each) for each in (first, second, third)] == [True, True, True]
+    keys.revoke_key(key=revoked)
+    ApiKey.unscoped.filter(pk=shortened.pk).update(expires_at=clock())
+    assert [opens(each) for each in (first, second, third)] == [False, False, True]
+    listed = {each: {row["id"] for row in admin_api.get(URL, {"good": each}).json()["results"]} for each in ("true", "false")}
+    assert listed == {"true": {third["id"]}, "false": {first["id"], second["id"]}}
+    page = text_of(logged_in().get("/portal/links/"))
+    assert (page.count("ended with its key"), page.count(">good<")) == (2, 1)
+    ApiKey.unscoped.filter(pk=rotated.pk).delete()
+    assert not opens(third)
+
+
+def test_a_link_is_held_to_its_keys_addresses(tenant: Tenant) -> None:
+    row, made = made_with(tenant, allowed_ips=["127.0.0.0/8"])
+    assert (opens(made), opens(made, "203.0.113.9")) == (True, False)
+    ApiKey.unscoped.filter(pk=row.pk).update(allowed_ips=["203.0.113.0/24"])
+    assert (opens(made), opens(made, "203.0.113.9")) == (False, True)
+
+
+def test_the_value_before_a_rotation_makes_and_revokes_no_link(tenant: Tenant, admin_api: APIClient) -> None:
+    row, before = create_api_key(tenant=tenant, name="sis")
+    keys.rotate_key(key=row, grant=keys.grant_of(row))
+    made = admin_api.post(URL, {}).json()
+    for answer in (bearer(before).post(URL, {}), bearer(before).delete(f"{URL}/{made['id']}")):
+        assert (answer.status_code, codes(answer)) == (403, [("previous_key", None)])
+    assert bearer(before).get(URL).status_code == 200
+    assert PortalLink.unscoped.get().revoked_at is None

@@ -63,6 +63,14 @@ def test_an_endpoint_is_added_and_its_secret_shown_once(jane: Client) -> None:
     assert "pupils and parents" not in text_of(jane.get(at(endpoint, "edit/")))
 
 
+def test_one_endpoint_too_many_is_refused_on_the_form(jane: Client, settings: Any) -> None:
+    settings.WEBHOOK_MAX_ENDPOINTS = 0
+    answer = jane.post("/portal/endpoints/new/", NEW)
+    assert answer.status_code == 400
+    assert "at most 0 endpoints" in text_of(answer)
+    assert Endpoint.unscoped.count() == 0
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
@@ -96,6 +104,12 @@ def test_an_endpoint_is_changed_and_masked_headers_stay(jane: Client, endpoint: 
     endpoint.refresh_from_db()
     assert endpoint.name == "Till"
     assert endpoint.headers() == {"X-Secret": "0123456789abcdef", "X-New": "2"}
+    moved = {**NEW, "url": "https://evil.example/hook", "headers": f"X-Secret: {masked[1]}"}
+    refused = jane.post(at(endpoint, "edit/"), moved)
+    assert (refused.status_code, "Enter the headers again" in text_of(refused)) == (400, True)
+    endpoint.refresh_from_db()
+    assert endpoint.url == NEW["url"]
+    assert jane.post(at(endpoint, "edit/"), {**moved, "headers": "X-Secret: another one"}).status_code == 302
 
 
 def test_rotating_overlaps_and_pressing_twice_rotates_once(jane: Client, endpoint: Endpoint, clock: MovableClock) -> None:
@@ -156,10 +170,13 @@ def test_a_test_event_leads_to_its_delivery(jane: Client, endpoint: Endpoint) ->
     answer = jane.post(at(endpoint, "test/"), FOR)
     delivery = Delivery.unscoped.get()
     assert answer.url == at(endpoint, f"deliveries/{delivery.pk}/?done=test")
+    assert jane.post(at(endpoint, "test/"), FOR).url == answer.url, "pressed twice, it is sent once"
+    Delivery.unscoped.update(state="failed")
+    assert jane.post(at(endpoint, "test/"), FOR).url != answer.url
     assert "webhook.test" in text_of(jane.get(answer.url))
     jane.post(at(endpoint, "switch/"), {**FOR, "to": "off"})
     refused = jane.post(at(endpoint, "test/"), FOR)
-    assert (refused.status_code, Delivery.unscoped.count()) == (409, 1)
+    assert (refused.status_code, Delivery.unscoped.count()) == (409, 2)
     assert "switched off" in text_of(refused)
 
 
@@ -225,7 +242,8 @@ def test_dead_letters_are_chosen_and_sent_again(jane: Client, endpoint: Endpoint
     one.refresh_from_db()
     other.refresh_from_db()
     assert (one.state, other.state) == ("pending", "failed")
-    assert jane.post("/portal/dead-letters/resend/", FOR).status_code == 409
+    for chosen in ([], ["dlv_\x00"], ["nonsense", f"{other.pk}\x00", ""]):
+        assert jane.post("/portal/dead-letters/resend/", {**FOR, "delivery": chosen}).status_code == 409
     jane.post(at(endpoint, "switch/"), {**FOR, "to": "off"})
     refused = jane.post("/portal/dead-letters/resend/", {**FOR, "delivery": [other.pk]})
     assert (refused.status_code, "switched off" in text_of(refused)) == (409, True)

@@ -107,6 +107,7 @@ class EndpointForm(TenantOwnedForm):
             scheme=self.instance.scheme,
             config_id=self.instance.config_id,
             options=self.instance.options,
+            sealed_verify_token=self.instance.sealed_verify_token,
         )
         for name, value in self.settings().items():
             self._try(lambda name=name, value=value: services.checked_settings(probe, {name: value}))

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from integrations.contracts.errors import InvalidRequest
 from integrations.models import Config
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy import addresses
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import TenantAPIView, TenantGenericAPIView, tenant_of
 from webhooks.inbound.endpoints import services
@@ -24,11 +25,13 @@ from webhooks.inbound.endpoints.serializers import (
     InboundEndpointCreated,
     InboundEndpointInput,
     InboundEndpointOutput,
+    RejectionOutput,
     RotateInput,
 )
 from webhooks.inbound.locate import ENDPOINT
-from webhooks.inbound.models import InboundEndpoint, Scheme
+from webhooks.inbound.models import InboundEndpoint, Rejection, Scheme
 
+KEY_SCOPE = "inbound_endpoints"
 NEW_PATH = "The address is new: enter it at the provider (or register webhooks again) before the old one ends."
 NEW_SECRET = "Give the new secret to the sender before the old one ends."  # noqa: S105 a text about one
 NEW_SOURCE = "Give the address and the secret to the sender."
@@ -53,8 +56,13 @@ def _endpoint(endpoint_id: str) -> InboundEndpoint:
     return endpoint
 
 
-def _created(endpoint: InboundEndpoint, secret: str, note: str) -> dict[str, Any]:
-    return {**InboundEndpointOutput(endpoint).data, "secret": secret or None, "note": note}
+def _shown(request: Request, found: Any, *, many: bool = False) -> Any:
+    context = {"whole": addresses.may_see(request.user, KEY_SCOPE)}
+    return InboundEndpointOutput(found, many=many, context=context).data
+
+
+def _created(request: Request, endpoint: InboundEndpoint, secret: str, note: str) -> dict[str, Any]:
+    return {**_shown(request, endpoint), "secret": secret or None, "note": note}
 
 
 def _secret_again(request: Request, endpoint: InboundEndpoint) -> str:
@@ -76,7 +84,7 @@ class InboundEndpointFilter(filters.FilterSet):
 class InboundEndpointsView(TenantGenericAPIView):
     """The tenant's ways in. Each provider account that is called back has one by itself; generic sources are made here."""
 
-    key_scope = "inbound_endpoints"
+    key_scope = KEY_SCOPE
     serializer_class = InboundEndpointOutput
     filterset_class = InboundEndpointFilter
 
@@ -89,7 +97,7 @@ class InboundEndpointsView(TenantGenericAPIView):
     def get(self, request: Request) -> Response:
         services.ensure_rows(tenants=[tenant_of(request)])
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
-        return self.get_paginated_response(InboundEndpointOutput(page, many=True).data)
+        return self.get_paginated_response(_shown(request, page, many=True))
 
     @extend_schema(request=InboundEndpointInput, responses={201: InboundEndpointCreated}, parameters=[IDEMPOTENCY_KEY])
     @idempotent
@@ -100,7 +108,7 @@ class InboundEndpointsView(TenantGenericAPIView):
         with transaction.atomic():
             endpoint, secret = self._make(request, settings)
             attach(ENDPOINT, endpoint.pk)
-        return Response(_created(endpoint, secret, NEW_SOURCE), status=201)
+        return Response(_created(request, endpoint, secret, NEW_SOURCE), status=201)
 
     @staticmethod
     def _make(request: Request, settings: dict[str, Any]) -> tuple[InboundEndpoint, str]:
@@ -116,17 +124,17 @@ class InboundEndpointsView(TenantGenericAPIView):
 
     def replay(self, request: Request, object_type: str, object_id: str) -> Response:
         endpoint = _endpoint(object_id)
-        return Response(_created(endpoint, _secret_again(request, endpoint), NEW_SOURCE), status=201)
+        return Response(_created(request, endpoint, _secret_again(request, endpoint), NEW_SOURCE), status=201)
 
 
 class InboundEndpointView(TenantAPIView):
     """One way in. A provider account's takes `name`, `events`, `allowed_ips` and `is_active`, and can't be deleted."""
 
-    key_scope = "inbound_endpoints"
+    key_scope = KEY_SCOPE
 
     @extend_schema(responses=InboundEndpointOutput)
     def get(self, request: Request, inbound_endpoint_id: str) -> Response:
-        return Response(InboundEndpointOutput(_endpoint(inbound_endpoint_id)).data)
+        return Response(_shown(request, _endpoint(inbound_endpoint_id)))
 
     @extend_schema(request=InboundEndpointInput, responses=InboundEndpointOutput)
     def put(self, request: Request, inbound_endpoint_id: str) -> Response:
@@ -151,7 +159,7 @@ class InboundEndpointView(TenantAPIView):
             services.update_endpoint(endpoint_id=inbound_endpoint_id, changes=changes)
         except InboundEndpoint.DoesNotExist as error:  # deleted between the two
             raise Http404 from error
-        return Response(InboundEndpointOutput(_endpoint(inbound_endpoint_id)).data)
+        return Response(_shown(request, _endpoint(inbound_endpoint_id)))
 
     @extend_schema(responses={204: None})
     def delete(self, request: Request, inbound_endpoint_id: str) -> Response:
@@ -167,7 +175,7 @@ class RotateSecretView(TenantAPIView):
 
     A provider's new address must be entered there: nothing comes to it before."""
 
-    key_scope = "inbound_endpoints"
+    key_scope = KEY_SCOPE
 
     @extend_schema(request=RotateInput, responses=InboundEndpointCreated, parameters=[IDEMPOTENCY_KEY])
     @idempotent
@@ -179,11 +187,29 @@ class RotateSecretView(TenantAPIView):
         with transaction.atomic():
             done = services.rotate(endpoint_id=stored.pk, overlap=overlap, secret=given.validated_data.get("secret", ""))
             attach(ENDPOINT, stored.pk)
-        return Response(_created(done.endpoint, done.secret, _note(done.endpoint)))
+        return Response(_created(request, done.endpoint, done.secret, _note(done.endpoint)))
 
     def replay(self, request: Request, object_type: str, object_id: str) -> Response:
         endpoint = _endpoint(object_id)
-        return Response(_created(endpoint, _secret_again(request, endpoint), _note(endpoint)))
+        return Response(_created(request, endpoint, _secret_again(request, endpoint), _note(endpoint)))
+
+
+class RejectionsView(TenantGenericAPIView):
+    """What was turned away here, by day and reason, the latest first."""
+
+    key_scope = KEY_SCOPE
+    serializer_class = RejectionOutput
+    default_ordering = ("-day", "-pk")
+
+    def get_queryset(self) -> QuerySet[Rejection]:
+        if getattr(self, "swagger_fake_view", False):
+            return Rejection.objects.none()
+        return Rejection.objects.filter(endpoint=_endpoint(self.kwargs["inbound_endpoint_id"]))
+
+    @extend_schema(responses=RejectionOutput(many=True))
+    def get(self, request: Request, inbound_endpoint_id: str) -> Response:
+        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(RejectionOutput(page, many=True).data)
 
 
 def _note(endpoint: InboundEndpoint) -> str:
@@ -196,4 +222,5 @@ routes: list[URLPattern] = [
     path("integrations/inbound-endpoints", InboundEndpointsView.as_view()),
     re_path(rf"{_ENDPOINT}$", InboundEndpointView.as_view()),
     re_path(rf"{_ENDPOINT}/rotate-secret$", RotateSecretView.as_view()),
+    re_path(rf"{_ENDPOINT}/rejections$", RejectionsView.as_view()),
 ]

@@ -37,10 +37,9 @@ def scheme(value: str) -> Scheme:
         raise InvalidRequest(f"Choose one of {', '.join(Scheme.values)}.", attr="scheme") from None
 
 
-def options(
-    scheme: Scheme, given: Mapping[str, Any], *, tenant_id: int, stored: Mapping[str, Any] | None = None
-) -> dict[str, str]:
-    """Return the options to store: what differs from nothing, `verify_token` sealed. A masked one keeps what is stored."""
+def options(scheme: Scheme, given: Mapping[str, Any], *, tenant_id: int, stored_word: str) -> tuple[dict[str, str], str]:
+    """Return the options to store (what differs from nothing) and, apart from them, the sealed `verify_token`. A masked one
+    keeps the stored one."""
     known = {**schemes.OPTIONS[scheme], "handshake": "", "verify_token": ""}
     found: dict[str, str] = {}
     for name, value in given.items():
@@ -61,9 +60,8 @@ def options(
         raise InvalidRequest("A time that is not signed proves nothing: write {timestamp} too.", attr="options.template")
     if found.get("handshake") == "meta" and not found.get("verify_token"):
         raise InvalidRequest("Meta's handshake needs a word of your own.", attr="options.verify_token")
-    if "verify_token" in found:
-        found["verify_token"] = _sealed_word(found["verify_token"], tenant_id, stored or {})
-    return found
+    word = found.pop("verify_token", "")
+    return found, _sealed_word(word, tenant_id, stored_word) if word else ""
 
 
 def _check_option(name: str, value: str, attr: str) -> None:
@@ -78,13 +76,12 @@ def _check_option(name: str, value: str, attr: str) -> None:
         raise InvalidRequest("A user name holds no colon.", attr=attr)
 
 
-def _sealed_word(word: str, tenant_id: int, stored: Mapping[str, Any]) -> str:
+def _sealed_word(word: str, tenant_id: int, stored: str) -> str:
     if not word.startswith(MASK):
         return seal(tenant_id, word)
-    kept = stored.get("verify_token")
-    if not kept:
+    if not stored:
         raise InvalidRequest("There is no stored word to keep.", attr="options.verify_token")
-    return str(kept)
+    return stored
 
 
 def secret(scheme: Scheme, value: str) -> str:

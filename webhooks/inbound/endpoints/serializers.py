@@ -11,10 +11,11 @@ from rest_framework import serializers
 from integrations.models import Config
 from integrations.registry import webhook_adapters
 from integrations.secrets import SecretUnreadable
+from integrations.tenancy import addresses
 from integrations.tenancy.serializers import StrictSerializer
 from webhooks.inbound.endpoints.checks import MASK, MAX_FIELDS, MAX_NETWORKS, MAX_PATTERNS
 from webhooks.inbound.endpoints.services import MAX_OVERLAP
-from webhooks.inbound.models import InboundEndpoint, Scheme
+from webhooks.inbound.models import InboundEndpoint, Rejection, Scheme
 
 DAY = 24 * 3600
 
@@ -28,7 +29,11 @@ class PlainMap(serializers.DictField):
 class InboundEndpointInput(StrictSerializer):
     """POST and PUT: the whole endpoint. PATCH: what changes. `config` (POST alone) asks for a provider account's row, which
     takes `name`, `events`, `allowed_ips` and `is_active` only; otherwise `scheme` is needed. `secret` (POST alone) is what the
-    sender gave out; without it one is made, and answered this once."""
+    sender gave out; without it one is made, and answered this once.
+
+    `dedupe_path` says where the id stands that makes a request the same (`body:data.id`, `header:X-Event-Id`). Give one where
+    the sender has ids: without, an equal body within a day is taken for a repetition. A header is mostly not signed: who can
+    replay a request can change it, so an id in the body is better."""
 
     config = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
     name = serializers.CharField(max_length=100, allow_blank=True, required=False)
@@ -57,7 +62,7 @@ class InboundEndpointInput(StrictSerializer):
 
 class HookUrl(serializers.Serializer[Any]):
     purpose = serializers.CharField(help_text="Empty for a generic source.")
-    url = serializers.CharField()
+    url = serializers.CharField(help_text="Its token is masked for keys and people who may not change it.")
     what = serializers.CharField()
 
 
@@ -67,7 +72,9 @@ class SecretShown(serializers.Serializer[Any]):
 
 
 class InboundEndpointOutput(serializers.ModelSerializer[InboundEndpoint]):
-    """An inbound endpoint. `secrets` says which there are, never what they are; null where they can't be opened."""
+    """An inbound endpoint. `secrets` says which there are, never what they are; null where they can't be opened.
+
+    With `whole` in its context the addresses are shown to somebody who may know them, else they are masked."""
 
     id = serializers.CharField(read_only=True)
     kind = serializers.SerializerMethodField()
@@ -122,7 +129,8 @@ class InboundEndpointOutput(serializers.ModelSerializer[InboundEndpoint]):
 
     @extend_schema_field(HookUrl(many=True))
     def get_urls(self, endpoint: InboundEndpoint) -> list[dict[str, str]]:
-        return urls_of(endpoint)
+        whole = bool(self.context.get("whole"))
+        return [{**each, "url": addresses.shown(each["url"], whole=whole)} for each in urls_of(endpoint)]
 
     @extend_schema_field(PlainMap())
     def get_options(self, endpoint: InboundEndpoint) -> dict[str, str]:
@@ -147,6 +155,15 @@ class InboundEndpointCreated(InboundEndpointOutput):
         read_only_fields = fields
 
 
+class RejectionOutput(serializers.ModelSerializer[Rejection]):
+    """How many requests were turned away on a day for one reason, and what is known of the last. Their bodies are not kept."""
+
+    class Meta:
+        model = Rejection
+        fields = ["day", "reason", "count", "last_at", "last_ip", "last_detail"]
+        read_only_fields = fields
+
+
 class RotateInput(StrictSerializer):
     """`overlap_seconds`: how long the old secret, or a provider's former path, goes on counting."""
 
@@ -155,7 +172,7 @@ class RotateInput(StrictSerializer):
 
 
 def urls_of(endpoint: InboundEndpoint) -> list[dict[str, str]]:
-    """Return the addresses to give to the sender; a provider account has one for each purpose."""
+    """Return the addresses to give to the sender, whole; a provider account has one for each purpose."""
     config: Config | None = endpoint.config
     base = f"{settings.PUBLIC_BASE_URL}/hooks/{config.hook_token if config else endpoint.token}"
     if config is None:
@@ -166,5 +183,6 @@ def urls_of(endpoint: InboundEndpoint) -> list[dict[str, str]]:
 
 
 def shown_options(endpoint: InboundEndpoint) -> dict[str, str]:
-    """Return the options with the handshake's word masked."""
-    return {name: MASK if name == "verify_token" else str(value) for name, value in endpoint.options.items()}
+    """Return the options, with the handshake's word masked among them."""
+    word = {"verify_token": MASK} if endpoint.sealed_verify_token else {}
+    return {**{name: str(value) for name, value in endpoint.options.items()}, **word}

@@ -24,7 +24,7 @@ MAX_SECRETS = 10
 
 OF_ALL = frozenset({"name", "events", "allowed_ips", "is_active"})
 OF_SOURCES = frozenset({"options", "tolerance", "dedupe_path", "type_path", "event_types", "fields"})
-SECRET_FIELDS = frozenset({"options"})
+SECRET_FIELDS = frozenset({"options", "sealed_verify_token"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,10 @@ def checked_settings(endpoint: InboundEndpoint, given: Mapping[str, Any]) -> dic
     tenant_id = endpoint.tenant_id
     if "options" in given:
         kind = checks.scheme(endpoint.scheme)
-        found["options"] = checks.options(kind, given["options"], tenant_id=tenant_id, stored=endpoint.options)
+        word = endpoint.sealed_verify_token
+        found["options"], found["sealed_verify_token"] = checks.options(
+            kind, given["options"], tenant_id=tenant_id, stored_word=word
+        )
     if "tolerance" in given:
         found["tolerance"] = checks.tolerance(given["tolerance"])
     if "events" in given:

@@ -1,7 +1,12 @@
-"""What a generic source's request proves and says, and the event that comes of it."""
+"""What a generic source's request proves and says, and the event that comes of it.
+
+What makes a request the same is the id at `dedupe_path`, for good. A source should have one: without an id an equal body is a
+repetition for a day, and then a new request. The path's free tail, the query and headers tell nothing apart.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -34,10 +39,11 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A request that may be stored."""
+    """A request that may be stored. `by_body`: it named no id, and is known by its body alone."""
 
     trust: Trust
     dedupe_key: str
+    by_body: bool
     source_type: str
     nonce: str
     body: Mapping[str, Any]
@@ -54,9 +60,11 @@ def take(endpoint: InboundEndpoint, request: InboundRequest) -> Taken:
         now=clock.now(),
     )
     body = bodies.parsed(request)
+    named = _id(endpoint, request, body)
     return Taken(
         trust=_TRUST.get(Scheme(endpoint.scheme), Trust.SIGNED),
-        dedupe_key=_dedupe_key(endpoint, request, body),
+        dedupe_key=f"id:{named}" if named else f"body:{hashlib.sha256(request.body).hexdigest()}",
+        by_body=not named,
         source_type=source_type(endpoint, request, body),
         nonce=proof.nonce,
         body=body,
@@ -75,7 +83,7 @@ def secrets_in_use(endpoint: InboundEndpoint) -> list[str]:
 
 def verify_token(endpoint: InboundEndpoint) -> str:
     """Return the word that Meta's handshake must name; empty where none is set. Raises `SecretUnreadable`."""
-    sealed = endpoint.options.get("verify_token")
+    sealed = endpoint.sealed_verify_token
     return str(open_sealed(endpoint.tenant_id, sealed)) if sealed else ""
 
 
@@ -92,14 +100,14 @@ def source_type(endpoint: InboundEndpoint, request: InboundRequest, body: Mappin
     return next((found for path in where if (found := paths.text_at(path, request, body))), "")
 
 
-def _dedupe_key(endpoint: InboundEndpoint, request: InboundRequest, body: Mapping[str, Any]) -> str:
+def _id(endpoint: InboundEndpoint, request: InboundRequest, body: Mapping[str, Any]) -> str:
+    """Return the id by which the source names this request; empty where it does not."""
     where: tuple[str, ...] = _DEDUPE.get(endpoint.scheme, ())
     if endpoint.scheme == Scheme.STANDARD:
         where = (f"header:{endpoint.options.get('header_prefix') or 'webhook'}-id",)
     if endpoint.dedupe_path:
         where = (endpoint.dedupe_path,)
-    found = next((found for path in where if (found := paths.text_at(path, request, body))), "")
-    return f"id:{found}" if found else f"body:{request.digest()}"
+    return next((found for path in where if (found := paths.text_at(path, request, body))), "")
 
 
 def report(endpoint: InboundEndpoint, request: InboundRequest, *, key: str) -> str:

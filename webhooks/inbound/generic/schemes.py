@@ -15,7 +15,9 @@ defaults stand in `OPTIONS`.
 | api_key | `header`: `prefix` + the secret |
 | ed25519 | `header`: signature (`encoding`) of `template` by the public key that the secret is |
 
-A time is in seconds or milliseconds since 1970, or ISO 8601.
+A time is in seconds or milliseconds since 1970, or ISO 8601. GitHub signs none, and its delivery id is not signed either: what
+it signs is good for one effect a day. Headers of the other schemes (but `template`'s time and Standard Webhooks' id) are not
+signed: an id that is found there can be changed by who replays a request; where no time is signed, have it found in the body.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ TIMED = frozenset({Scheme.TIMESTAMPED, Scheme.SLACK, Scheme.STANDARD})
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was proven. `nonce` names this very (signature, time) where the scheme signs a time: it is good for one effect."""
+    """What was proven. `nonce` names this very (content, time) where the scheme signs a time, for GitHub the content: it is
+    good for one effect, whichever signature of it came along."""
 
     at: float | None = None
     nonce: str = ""
@@ -90,15 +93,18 @@ def check(
         raise BadSignature("the signature can't be read") from error
     if signed is None:
         return Proof()
-    if abs(now.timestamp() - signed.at) > tolerance:
+    if signed.at is not None and abs(now.timestamp() - signed.at) > tolerance:
         raise OutsideWindow(f"signed {round(now.timestamp() - signed.at)} seconds ago")
-    return Proof(signed.at, hashlib.sha256(f"{signed.at}|{signed.signature}".encode()).hexdigest())
+    content = hashlib.sha256(signed.content).hexdigest()
+    return Proof(signed.at, hashlib.sha256(f"{signed.at}|{content}".encode()).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
 class _Signed:
-    at: float
-    signature: str
+    """Content that counts once; `at`: the time that is signed in it."""
+
+    at: float | None
+    content: bytes
 
 
 _Verify = Callable[[InboundRequest, Mapping[str, str], Sequence[str]], _Signed | None]
@@ -117,8 +123,8 @@ def _hmac(request: InboundRequest, given: Mapping[str, str], secrets: Sequence[s
     encode = _hex if given["encoding"] == "hex" else _base64
     wanted = [encode(hmac.new(secret.encode(), content, given["algorithm"]).digest()) for secret in secrets]
     sent = _without_prefix(_header(request, given["header"]).split(","), given["prefix"])
-    found = _one_of(map(_lower, sent) if given["encoding"] == "hex" else map(_padded, sent), wanted)
-    return _Signed(_moment(stamp), found) if stamp else None
+    _one_of(map(_lower, sent) if given["encoding"] == "hex" else map(_padded, sent), wanted)
+    return _Signed(_moment(stamp), content) if stamp else None
 
 
 def _timestamped(request: InboundRequest, given: Mapping[str, str], secrets: Sequence[str]) -> _Signed:
@@ -126,20 +132,23 @@ def _timestamped(request: InboundRequest, given: Mapping[str, str], secrets: Seq
     stamps = [value for name, _, value in parts if name == "t"]
     if len(stamps) != 1:
         raise BadSignature("exactly one t must stand in the header")
-    wanted = [_sha256(secret, stamps[0].encode() + b"." + request.body) for secret in secrets]
-    return _Signed(_moment(stamps[0]), _one_of((_lower(value) for name, _, value in parts if name == "v1"), wanted))
+    content = stamps[0].encode() + b"." + request.body
+    _one_of((_lower(value) for name, _, value in parts if name == "v1"), [_sha256(secret, content) for secret in secrets])
+    return _Signed(_moment(stamps[0]), content)
 
 
-def _github(request: InboundRequest, given: Mapping[str, str], secrets: Sequence[str]) -> None:
+def _github(request: InboundRequest, given: Mapping[str, str], secrets: Sequence[str]) -> _Signed:
     sent = _without_prefix([_header(request, "X-Hub-Signature-256")], "sha256=")
     _one_of(map(_lower, sent), [_sha256(secret, request.body) for secret in secrets])
+    return _Signed(None, request.body)
 
 
 def _slack(request: InboundRequest, given: Mapping[str, str], secrets: Sequence[str]) -> _Signed:
     stamp = _header(request, "X-Slack-Request-Timestamp")
-    wanted = [_sha256(secret, b"v0:" + stamp.encode() + b":" + request.body) for secret in secrets]
+    content = b"v0:" + stamp.encode() + b":" + request.body
     sent = _without_prefix([_header(request, "X-Slack-Signature")], "v0=")
-    return _Signed(_moment(stamp), _one_of(map(_lower, sent), wanted))
+    _one_of(map(_lower, sent), [_sha256(secret, content) for secret in secrets])
+    return _Signed(_moment(stamp), content)
 
 
 def _standard(request: InboundRequest, given: Mapping[str, str], secrets: Sequence[str]) -> _Signed:
@@ -152,10 +161,10 @@ def _standard(request: InboundRequest, given: Mapping[str, str], secrets: Sequen
     wanted = [_base64(hmac.new(secret, content, "sha256").digest()) for secret in shared]
     symmetric = [value for version, _, value in pairs if version == "v1"]
     try:
-        found = _one_of(symmetric, wanted)
+        _one_of(symmetric, wanted)
     except BadSignature:
-        found = _signed_by(keys, [value for version, _, value in pairs if version == "v1a"], "base64", content)
-    return _Signed(_moment(stamp), found)
+        _signed_by(keys, [value for version, _, value in pairs if version == "v1a"], "base64", content)
+    return _Signed(_moment(stamp), content)
 
 
 def _basic(request: InboundRequest, given: Mapping[str, str], secrets: Sequence[str]) -> None:
@@ -175,8 +184,8 @@ def _api_key(request: InboundRequest, given: Mapping[str, str], secrets: Sequenc
 def _ed25519(request: InboundRequest, given: Mapping[str, str], secrets: Sequence[str]) -> _Signed | None:
     stamp = _header(request, given["timestamp_header"]) if given["timestamp_header"] else ""
     content = _content(given["template"] or ("{timestamp}{body}" if stamp else "{body}"), stamp, request.body)
-    found = _signed_by(secrets, [_header(request, given["header"])], given["encoding"], content)
-    return _Signed(_moment(stamp), found) if stamp else None
+    _signed_by(secrets, [_header(request, given["header"])], given["encoding"], content)
+    return _Signed(_moment(stamp), content) if stamp else None
 
 
 _VERIFY: Mapping[str, _Verify] = {
@@ -214,7 +223,7 @@ def signs_time(scheme: str, options: Mapping[str, Any]) -> bool:
     return scheme in TIMED or bool(options.get("timestamp_header"))
 
 
-def _signed_by(keys: Sequence[str], sent: Sequence[str], encoding: str, content: bytes) -> str:
+def _signed_by(keys: Sequence[str], sent: Sequence[str], encoding: str, content: bytes) -> None:
     for text in sent[:MAX_SIGNATURES]:
         try:
             signature = bytes.fromhex(text) if encoding == "hex" else decoded(text)
@@ -225,20 +234,19 @@ def _signed_by(keys: Sequence[str], sent: Sequence[str], encoding: str, content:
                 public_key(key).verify(signature, content)
             except (InvalidSignature, ValueError):
                 continue
-            return signature.hex()
+            return
     raise BadSignature("no signature holds")
 
 
-def _one_of(sent: Iterable[str], wanted: Sequence[str]) -> str:
-    """Return the first that is among the wanted ones; all are compared, each in constant time."""
-    found = ""
+def _one_of(sent: Iterable[str], wanted: Sequence[str]) -> None:
+    """Return if one is among the wanted ones, else raise `BadSignature`; all are compared, each in constant time."""
+    found = False
     for text in list(sent)[:MAX_SIGNATURES]:
         given = text.encode("utf-8", "replace")
         if any([hmac.compare_digest(given, each.encode()) for each in wanted]) and text:  # noqa: C419 all of them
-            found = text
+            found = True
     if not found:
         raise BadSignature("no signature holds")
-    return found
 
 
 def _without_prefix(sent: Iterable[str], prefix: str) -> list[str]:

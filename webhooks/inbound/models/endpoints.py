@@ -58,6 +58,7 @@ class InboundEndpoint(TenantOwned):
     scheme = models.CharField(max_length=12, choices=Scheme.choices, blank=True)
     options = models.JSONField(default=dict, blank=True)
     sealed_secrets = models.TextField(blank=True, editable=False)
+    sealed_verify_token = models.TextField(blank=True, editable=False)
     tolerance = models.PositiveIntegerField(default=DEFAULT_TOLERANCE, help_text="Seconds that a signed time may be off.")
     events = models.JSONField(default=list, blank=True)
     dedupe_path = models.CharField(max_length=200, blank=True)

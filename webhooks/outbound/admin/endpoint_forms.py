@@ -17,8 +17,10 @@ from unfold.widgets import (
 )
 
 from integrations.adminbase.base import TenantOwnedForm
+from integrations.contracts.errors import Conflict
 from webhooks.outbound import signing
 from webhooks.outbound.endpoints.serializers import EndpointInput
+from webhooks.outbound.endpoints.services import require_room
 from webhooks.outbound.models import Endpoint, Ordering, PayloadFormat, ReplayMode
 
 SCHEMES = ((signing.SYMMETRIC, "HMAC-SHA256: a shared secret (v1)"), (signing.ASYMMETRIC, "ed25519: a public key (v1a)"))
@@ -162,6 +164,14 @@ class EndpointForm(TenantOwnedForm):
 
     def _is_new(self) -> bool:
         return bool(self.instance._state.adding)
+
+    def _post_clean(self) -> None:
+        super()._post_clean()  # type: ignore[misc]
+        if self._is_new() and not self.errors and self.instance.tenant_id:
+            try:
+                require_room(self.instance.tenant_id)
+            except Conflict as error:
+                self.add_error(None, error.message)
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()

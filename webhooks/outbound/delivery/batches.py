@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from integrations.contracts import clock
 
-MAX_BODY_BYTES = 4_000_000
+MAX_BODY_BYTES = 1_000_000
 ENDPOINTS_AT_ONCE = 20
 
 _READY = """

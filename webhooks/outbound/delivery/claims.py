@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,15 +34,17 @@ WINDOW = 100
 MAX_KEYS = 2000
 SPARE = 16
 """Endpoints drawn beyond the number of deliveries wanted: some turn out to have nothing that may go."""
+MAX_CLAIM_BYTES = 32_000_000
+"""Payloads that one claim takes into memory, or a single delivery if that is larger; the rest waits for the next turn."""
 
 # An endpoint is looked at where something is due and nothing keeps it back: one probe of a small partial index for each. The
 # limits are asked again once its health is locked; here they only keep those that can't take anything out of the draw.
 _CANDIDATES = """
-SELECT h.endpoint_id, e.max_in_flight, e.rate_per_second, e.ordering, h.tokens, h.tokens_at, h.breaker
+SELECT h.endpoint_id, e.max_in_flight, e.rate_per_second, e.ordering, h.tokens, h.tokens_at, h.breaker, e.tenant_id
 FROM webhooks_outbound_endpoint e
 JOIN integrations_tenant t ON t.id = e.tenant_id
 JOIN webhooks_outbound_endpointhealth h ON h.endpoint_id = e.id
-WHERE e.is_active AND e.deleted_at IS NULL AND t.is_active
+WHERE e.is_active AND e.deleted_at IS NULL AND t.is_active AND t.id <> ALL(%(full)s)
     AND (h.paused_until IS NULL OR h.paused_until <= %(now)s)
     AND (h.breaker <> 'open' OR h.breaker_until <= %(now)s)
     AND (e.rate_per_second IS NULL OR h.tokens_at IS NULL
@@ -122,6 +125,14 @@ RETURNING d.id, d.tenant_id, d.endpoint_id, d.event_id, v.type, d.attempts, d.fe
     e.url, e.payload_format, e.sealed_secrets, e.sealed_headers, v.payload
 """
 
+_SIZES = """
+SELECT d.id, octet_length(v.payload) + coalesce((
+    SELECT sum(octet_length(b.payload)) FROM webhooks_outbound_delivery p
+    JOIN webhooks_outbound_event b ON b.id = p.event_id WHERE p.carrier_id = d.id AND p.state = 'batched'
+), 0)
+FROM webhooks_outbound_delivery d JOIN webhooks_outbound_event v ON v.id = d.event_id WHERE d.id = ANY(%(ids)s)
+"""
+
 _SPEND = """
 UPDATE webhooks_outbound_endpointhealth h
 SET tokens = spent.tokens, tokens_at = spent.tokens_at, breaker = spent.breaker
@@ -142,6 +153,7 @@ class _Open:
     tokens_at: datetime | None
     rate: float | None
     breaker: str
+    tenant_id: int
     taken: list[_Picked] = field(default_factory=list)
 
 
@@ -160,8 +172,22 @@ class _Picked:
         return self.lapsed and self.attempts >= self.attempts_allowed
 
 
-def claim(limit: int, *, retries: int | None = None) -> list[Claimed]:
-    """Lease up to `limit` due deliveries, no more than `retries` of them tried before (None: as many as there are).
+@dataclass(slots=True)
+class _Tenants:
+    """How many deliveries each tenant holds of the caller's places, and how many it may."""
+
+    most: float
+    held: Counter[int]
+
+    def full(self) -> list[int]:
+        return [tenant_id for tenant_id, count in self.held.items() if count >= self.most]
+
+
+def claim(
+    limit: int, *, retries: int | None = None, per_tenant: int | None = None, held: Mapping[int, int] | None = None
+) -> list[Claimed]:
+    """Lease up to `limit` due deliveries, no more than `retries` of them tried before (None: as many as there are), and none
+    of a tenant that would have more than `per_tenant` with those it has already: `held`, by tenant.
 
     Two processes never get the same one. An endpoint gets no more than it may have in flight, than its rate allows, than its
     breaker lets through, and nothing while it is paused. A lapsed lease leaves an attempt row `lost`, and is claimed again
@@ -170,8 +196,10 @@ def claim(limit: int, *, retries: int | None = None) -> list[Claimed]:
     now = clock.now()
     with transaction.atomic(), connection.cursor() as cursor:
         allowed = limit if retries is None else retries
-        endpoints = _lock_endpoints(cursor, limit, allowed <= 0, now)
-        dead = _fill(cursor, endpoints, limit, allowed, now)
+        tenants = _Tenants(math.inf if per_tenant is None else per_tenant, Counter(held or {}))
+        endpoints = _lock_endpoints(cursor, limit, allowed <= 0, tenants, now)
+        dead = _fill(cursor, endpoints, limit, allowed, tenants, now)
+        _leave_what_is_too_much(cursor, endpoints)
         picked = {each.id: each for endpoint in endpoints for each in endpoint.taken}
         claimed = _lease(cursor, picked, now) if picked else []
         _spend(cursor, endpoints, now)
@@ -180,9 +208,9 @@ def claim(limit: int, *, retries: int | None = None) -> list[Claimed]:
     return claimed
 
 
-def _lock_endpoints(cursor: Any, limit: int, first_tries_only: bool, now: datetime) -> list[_Open]:
+def _lock_endpoints(cursor: Any, limit: int, first_tries_only: bool, tenants: _Tenants, now: datetime) -> list[_Open]:
     statement = _CANDIDATES.format(which=_FIRST_TRY if first_tries_only else "TRUE")
-    cursor.execute(statement, {"now": now, "limit": limit + SPARE})
+    cursor.execute(statement, {"now": now, "limit": limit + SPARE, "full": tenants.full()})
     rows = cursor.fetchall()
     if not rows:
         return []
@@ -194,14 +222,14 @@ def _lock_endpoints(cursor: Any, limit: int, first_tries_only: bool, now: dateti
 
 
 def _opened(row: tuple[Any, ...], in_flight: int, now: datetime) -> _Open:
-    endpoint_id, most, rate, ordering, tokens, tokens_at, breaker = row
+    endpoint_id, most, rate, ordering, tokens, tokens_at, breaker, tenant_id = row
     room = most - in_flight
     if rate is not None:
         tokens, tokens_at = _tokens(rate, tokens, tokens_at, now)
         room = min(room, math.floor(tokens + 1e-6))
     if breaker != Breaker.CLOSED:
         breaker, room = Breaker.HALF_OPEN.value, min(room, 1 - in_flight)
-    return _Open(endpoint_id, ordering != "none", room, tokens, tokens_at, rate, breaker)
+    return _Open(endpoint_id, ordering != "none", room, tokens, tokens_at, rate, breaker, tenant_id)
 
 
 def _tokens(rate: float, tokens: float, since: datetime | None, now: datetime) -> tuple[float, datetime]:
@@ -213,15 +241,15 @@ def _tokens(rate: float, tokens: float, since: datetime | None, now: datetime) -
     return min(burst, tokens + elapsed * rate), max(now, since)
 
 
-def _fill(cursor: Any, endpoints: Sequence[_Open], limit: int, retries: int, now: datetime) -> list[str]:
+def _fill(cursor: Any, endpoints: Sequence[_Open], limit: int, retries: int, tenants: _Tenants, now: datetime) -> list[str]:
     """Choose what each endpoint gets, in turns, so that none takes all; return those that died with their worker."""
     found = _pick(cursor, endpoints, now, first_tries_only=retries <= 0) if endpoints else {}
     dead = [each.id for rows in found.values() for each in rows if each.used_up]
-    left, retries = _deal(endpoints, found, limit, retries)
+    left, retries = _deal(endpoints, found, limit, retries, tenants)
     if left > 0 and retries <= 0 and any(each.attempts for rows in found.values() for each in rows):
         # Retries have used up their share, and stood before first tries of the same endpoint.
         found = _pick(cursor, endpoints, now, first_tries_only=True)
-        _deal(endpoints, found, left, 0)
+        _deal(endpoints, found, left, 0, tenants)
     return dead
 
 
@@ -241,7 +269,9 @@ def _pick(cursor: Any, endpoints: Iterable[_Open], now: datetime, *, first_tries
     return found
 
 
-def _deal(endpoints: Sequence[_Open], found: dict[str, list[_Picked]], limit: int, retries: int) -> tuple[int, int]:
+def _deal(
+    endpoints: Sequence[_Open], found: dict[str, list[_Picked]], limit: int, retries: int, tenants: _Tenants
+) -> tuple[int, int]:
     """Take one of each endpoint's rows after the other; return how many more may be taken, and how many of them retries."""
     queues = {}
     for endpoint in endpoints:
@@ -252,13 +282,31 @@ def _deal(endpoints: Sequence[_Open], found: dict[str, list[_Picked]], limit: in
             queue = queues[endpoint.id]
             while queue and queue[0].attempts and retries <= 0:
                 queue.pop(0)
-            if not queue or limit <= 0 or len(endpoint.taken) >= endpoint.room:
+            full = len(endpoint.taken) >= endpoint.room or tenants.held[endpoint.tenant_id] >= tenants.most
+            if not queue or limit <= 0 or full:
                 queue.clear()
                 continue
             picked = queue.pop(0)
             endpoint.taken.append(picked)
+            tenants.held[endpoint.tenant_id] += 1
             limit, retries = limit - 1, retries - bool(picked.attempts)
     return limit, retries
+
+
+def _leave_what_is_too_much(cursor: Any, endpoints: Sequence[_Open]) -> None:
+    """Let go, in the order in which it was dealt out, of what would go beyond `MAX_CLAIM_BYTES`."""
+    dealt = sorted((turn, place) for place, each in enumerate(endpoints) for turn in range(len(each.taken)))
+    if len(dealt) < 2:
+        return
+    cursor.execute(_SIZES, {"ids": [each.id for endpoint in endpoints for each in endpoint.taken]})
+    sizes, taken = dict(cursor.fetchall()), 0
+    for count, (turn, place) in enumerate(dealt):
+        taken += sizes[endpoints[place].taken[turn].id]
+        if taken > MAX_CLAIM_BYTES and count > 0:
+            kept = Counter(index for _turn, index in dealt[:count])
+            for index, endpoint in enumerate(endpoints):
+                del endpoint.taken[kept[index] :]
+            return
 
 
 def _lease(cursor: Any, picked: dict[str, _Picked], now: datetime) -> list[Claimed]:

@@ -1,8 +1,9 @@
 """The delivery engine: one asyncio loop that keeps many POSTs in flight, with claiming and settling in batches beside it.
 
 At least once: a worker that dies leaves a lease that lapses, and the same event goes out again under the same `webhook-id`.
-The loop itself never touches the ORM; three threads do: one finds and claims work, one settles it, one renews the leases, so
-that a slow claim or a database that hangs on one connection does not cost what is in flight.
+The loop itself never touches the ORM; four threads do: one finds and claims work, one settles it, one renews the leases, one
+makes deliveries of events that have none; so that a slow claim or a database that hangs on one connection does not cost what
+is in flight.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,6 +39,7 @@ class Limits:
     """What one engine does at once; times in seconds.
 
     `retries` is the share of `in_flight` that deliveries may hold which were tried before: the rest is kept for first tries.
+    `tenant` is the share that one tenant may hold, so that one whose endpoints hang leaves room for the others.
     `gather` is how long outcomes wait for company before they are settled, `renew` how often leases are prolonged.
     `stop_grace` is what deliveries in flight get after a stop request; at the end of a shift they get their whole timeout.
     `settle_patience` is how long outcomes outlive a database that is away.
@@ -44,6 +47,7 @@ class Limits:
 
     in_flight: int = 200
     retries: float = 0.75
+    tenant: float = 0.25
     batch: int = 64
     gather: float = 0.005
     renew: float = 10.0
@@ -71,16 +75,20 @@ class Engine:
         self._outcomes: list[Outcome] = []
         self._held: dict[tuple[str, int], Claimed] = {}
         self._wake = asyncio.Event()
+        self._published = asyncio.Event()
         self._arrived = asyncio.Event()
         self._stopping = False
         self._all_ended = False
         self._claimer = ThreadPoolExecutor(1, thread_name_prefix="delivery-claim")
         self._settler = ThreadPoolExecutor(1, thread_name_prefix="delivery-settle")
         self._renewer = ThreadPoolExecutor(1, thread_name_prefix="delivery-renew")
+        self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="delivery-sweep")
 
     async def run(self, stop: Callable[[], bool], until: float) -> None:
         """See `run_shift`."""
-        helpers = [asyncio.create_task(each) for each in (self._listen(), self._watch(stop, until), self._renew())]
+        helpers = [
+            asyncio.create_task(each) for each in (self._listen(), self._watch(stop, until), self._renew(), self._sweep())
+        ]
         flusher = asyncio.create_task(self._flush())
         try:
             async with Sender(connections=self._limits.in_flight, timeouts=self._limits.timeouts) as sender:
@@ -95,8 +103,9 @@ class Engine:
             for task in (*helpers, flusher, *self._tasks):
                 task.cancel()
             await asyncio.gather(*helpers, flusher, *self._tasks, return_exceptions=True)
-            for executor in (self._claimer, self._settler, self._renewer):
-                executor.submit(connections.close_all).result()
+            for executor in (self._claimer, self._settler, self._renewer, self._sweeper):
+                with suppress(DatabaseError):
+                    executor.submit(connections.close_all).result()
                 executor.shutdown()
 
     async def _in(self, executor: ThreadPoolExecutor, function: Callable[[], T]) -> T:
@@ -121,8 +130,10 @@ class Engine:
     async def _claim(self, free: int) -> list[Claimed]:
         most = max(1, int(self._limits.in_flight * self._limits.retries))
         retries = most - sum(one.number > 1 for one in self._held.values())
+        each = max(1, int(self._limits.in_flight * self._limits.tenant))
+        held = Counter(one.tenant_id for one in self._held.values())
         try:
-            return await self._in(self._claimer, lambda: _mended(lambda: _find_work(free, retries)))
+            return await self._in(self._claimer, lambda: _mended(lambda: _find_work(free, retries, each, held)))
         except DatabaseError as error:
             logger.warning("delivery_claim_failed", error=type(error).__name__)
         except Exception:
@@ -187,9 +198,29 @@ class Engine:
             except DatabaseError as error:
                 logger.warning("delivery_renewal_failed", error=type(error).__name__, count=len(held))
                 continue
+            except Exception:
+                logger.exception("delivery_renewal_broke", count=len(held))  # without this task every lease would lapse
+                continue
             # Settled in this very moment, or lapsed and taken by another: the fence keeps what comes of it from being stored.
             if lost := [lease for lease in gone if lease in self._held]:
                 logger.warning("delivery_leases_lost", deliveries=[delivery_id for delivery_id, _fence in lost])
+
+    async def _sweep(self) -> None:
+        """Make deliveries of events that have none. On a thread of its own: what a tenant's filters take holds up no claim."""
+        while not self._stopping:
+            self._published.clear()
+            try:
+                if await self._in(self._sweeper, lambda: _mended(self._spread)):
+                    self._wake.set()
+            except DatabaseError as error:
+                logger.warning("delivery_sweep_failed", error=type(error).__name__)
+            except Exception:
+                logger.exception("delivery_sweep_broke")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._published.wait(), self._limits.poll)
+
+    def _spread(self) -> int:
+        return sweeping.sweep(within=sweeping.FRESH, stop=lambda: self._stopping)
 
     async def _finish(self, stop: Callable[[], bool]) -> None:
         """Let what is in flight end. After a stop request it is cut off soon, and its leases are given back."""
@@ -227,18 +258,19 @@ class Engine:
                 async with await psycopg.AsyncConnection.connect(_conninfo(), autocommit=True) as raw:
                     await raw.execute(f"LISTEN {CHANNEL}")
                     self._wake.set()
+                    self._published.set()
                     async for _notice in raw.notifies():
                         self._wake.set()
+                        self._published.set()
             except (psycopg.Error, OSError) as error:
                 logger.warning("delivery_listen_failed", error=type(error).__name__)
             await asyncio.sleep(2.0)
 
 
-def _find_work(free: int, retries: int) -> list[Claimed]:
-    """Make deliveries of events that have none, form batches, and claim what is due."""
-    sweeping.sweep(within=sweeping.FRESH)
+def _find_work(free: int, retries: int, per_tenant: int, held: Mapping[int, int]) -> list[Claimed]:
+    """Form batches, and claim what is due."""
     batches.form()
-    return claims.claim(free, retries=max(0, retries))
+    return claims.claim(free, retries=max(0, retries), per_tenant=per_tenant, held=held)
 
 
 def _mended(work: Callable[[], T]) -> T:
@@ -246,7 +278,8 @@ def _mended(work: Callable[[], T]) -> T:
     try:
         return work()
     except DatabaseError:
-        connection.close()
+        with suppress(Exception):  # it may be beyond closing; what is raised is what went wrong first
+            connection.close()
         raise
 
 

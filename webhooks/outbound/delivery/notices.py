@@ -7,7 +7,7 @@ all of it commits with that, and the network is not touched. What can't be told 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -21,8 +21,9 @@ from integrations.contracts import clock
 from integrations.events import AdminNotice, DomainEvent, emit
 from integrations.models import Alert, Tenant
 from integrations.runtime.alerts import raise_alert, resolve_alert
-from webhooks.outbound.delivery import digest
-from webhooks.outbound.models import DeadReason, Delivery, Endpoint, EndpointHealth
+from webhooks.outbound.delivery import deaths, digest
+from webhooks.outbound.delivery.deaths import Death
+from webhooks.outbound.models import Delivery, Endpoint, EndpointHealth
 from webhooks.outbound.publishing.formats import iso
 from webhooks.outbound.publishing.publish import OPERATIONAL
 
@@ -176,8 +177,9 @@ def forget(endpoint: Endpoint) -> None:
 
 
 @_never_in_the_way
-def died(endpoint: Endpoint, delivery_id: str, event_id: str, event_type: str, reason: DeadReason, error: str) -> None:
-    """A delivery failed for good. One that told of the webhooks themselves makes no further event: that would never end."""
+def died(endpoint: Endpoint, dead: Sequence[Death]) -> None:
+    """Deliveries to it failed for good. One that told of the webhooks themselves makes no further event: that would never
+    end. The events about the others are left to the queue."""
     raise_alert(
         tenant_id=endpoint.tenant_id,
         kind=DEAD_ALERT,
@@ -185,27 +187,8 @@ def died(endpoint: Endpoint, delivery_id: str, event_id: str, event_type: str, r
         message="An event could not be delivered to this webhook endpoint and will not be tried again by itself.",
     )
     digest.plan(endpoint.tenant_id)
-    if event_type.startswith(OPERATIONAL):
-        return
-    # A delivery may die more than once, each time that a person sends it again.
-    number = Delivery.unscoped.filter(pk=delivery_id).values_list("attempts", flat=True).first()
-    emit(
-        DomainEvent(
-            tenant_id=endpoint.tenant_id,
-            type="webhook.delivery_dead",
-            object={
-                **_named(endpoint),
-                "delivery": delivery_id,
-                "event": event_id,
-                "event_type": event_type,
-                "reason": str(reason),
-                "error": error,
-            },
-            object_type=OBJECT_TYPE,
-            object_id=endpoint.pk,
-            key=f"{delivery_id}:{number}",
-        )
-    )
+    if others := [each for each in dead if not each.event_type.startswith(OPERATIONAL)]:
+        deaths.plan(endpoint, others)
 
 
 # --- what they have in common ---------------------------------------------------------------------------------------------

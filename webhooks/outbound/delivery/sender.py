@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from integrations.contracts import clock
-from integrations.http.guard import BlockedAddress, blocked_cause, check_url, guarded_connector
+from integrations.http.guard import BlockedAddress, NameTimeout, ResolverBusy, blocked_cause, check_url, guarded_connector
 from integrations.secrets import masked
+from webhooks.outbound.delivery.confidence import in_confidence
 from webhooks.outbound.delivery.schedule import parse_retry_after
 from webhooks.outbound.signing import signed_headers
 
@@ -30,6 +31,8 @@ MAX_RESPONSE_HEADERS = 30
 MAX_HEADER_LENGTH = 500
 USER_AGENT = "integrations-hub-webhooks/1"
 MASK = "••••"
+BUSY_SECONDS = 5.0
+"""When a delivery is due again that could not go out because all of our look-ups of names were busy."""
 
 # fmt: off
 RESERVED_HEADERS = frozenset({
@@ -50,7 +53,7 @@ def is_reserved(name: str) -> bool:
 
 
 class ErrorClass(StrEnum):
-    """Why an attempt failed. `LOST`: its worker died, nobody knows. `INTERRUPTED`: cut off by our own stop.
+    """Why an attempt failed. `LOST`: its worker died, nobody knows. `INTERRUPTED`: our own side kept it from being made whole.
 
     `SECRET`: the endpoint's keys or headers can't be opened. `ERASED`: there is no payload any more.
     """
@@ -214,7 +217,8 @@ class Sender:
             return _failed(claimed, started_at, begun, ErrorClass.INTERRUPTED, why, headers)
         except (BlockedAddress, aiohttp.ClientError, OSError, ValueError) as error:
             error_class, text = _classify(error)
-            return _failed(claimed, started_at, begun, error_class, text, headers)
+            wait = BUSY_SECONDS if error_class is ErrorClass.INTERRUPTED else None
+            return _failed(claimed, started_at, begun, error_class, text, headers, retry_after=wait)
 
     async def _post(self, claimed: Claimed, headers: dict[str, str], started_at: datetime, begun: float) -> Outcome:
         if self._session is None:
@@ -306,11 +310,10 @@ def _printable(name: str) -> str:
 
 
 def _masked(head: bytes, claimed: Claimed) -> str:
-    """Return the text of a response without what we sent in confidence: receivers like to echo requests."""
+    """Return the text of a response without what we sent in confidence: see `in_confidence`."""
     text = head.decode("utf-8", errors="replace").replace("\x00", "")
-    for value in (*claimed.secrets, *(value for _, value in claimed.headers)):
-        if len(value) >= 4:
-            text = text.replace(value, MASK)
+    for value in in_confidence(claimed.url, claimed.secrets, claimed.headers):
+        text = text.replace(value, MASK)
     return text
 
 
@@ -330,7 +333,10 @@ def _classify(error: Exception) -> tuple[ErrorClass, str]:
     if blocked is not None:
         return ErrorClass.BLOCKED, f"not sent: {blocked}"
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return ErrorClass.DNS, "the host has no address"
+        if isinstance(error.os_error, ResolverBusy):
+            return ErrorClass.INTERRUPTED, "not sent: all of our look-ups of names were busy"
+        in_time = not isinstance(error.os_error, NameTimeout)
+        return ErrorClass.DNS, "the host has no address" if in_time else "the name did not answer in time"
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
         return ErrorClass.TLS, f"no trustworthy TLS connection ({type(error).__name__})"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
@@ -351,6 +357,8 @@ def _failed(
     error_class: ErrorClass,
     error: str,
     headers: Mapping[str, str] | None = None,
+    *,
+    retry_after: float | None = None,
 ) -> Outcome:
     return Outcome(
         claimed=claimed,
@@ -359,5 +367,6 @@ def _failed(
         duration_ms=int((monotonic() - begun) * 1000),
         error_class=error_class,
         error=error,
+        retry_after=retry_after,
         request_headers=shown_request(headers, claimed) if headers else {},
     )

@@ -9,6 +9,7 @@ settling transaction, in one of its own: should the worker die in between, the n
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,12 +17,12 @@ from typing import Any
 
 import structlog
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count
 
 from integrations.contracts import clock
 from webhooks.outbound.delivery import health as rules
 from webhooks.outbound.delivery import notices
-from webhooks.outbound.delivery.schedule import delay_after, delay_after_refusal
+from webhooks.outbound.delivery.deaths import Death
+from webhooks.outbound.delivery.schedule import attempts_of, delay_after, delay_after_refusal
 from webhooks.outbound.delivery.sender import REFUSALS, RETRIED_4XX, ErrorClass, Outcome
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.event_types import TEST_EVENT
@@ -129,15 +130,6 @@ class _Next:
     bonus: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Death:
-    endpoint_id: str
-    delivery_id: str
-    event_id: str
-    reason: DeadReason
-    error: str
-
-
 def settle(outcomes: Sequence[Outcome]) -> None:
     """Store attempts, next states and the endpoints' health in one transaction; then switch off what has failed too long.
 
@@ -202,10 +194,17 @@ def _lock_endpoints(cursor: Any, ids: set[str]) -> tuple[dict[str, _Endpoint], d
 
 def _store(
     cursor: Any, outcomes: Sequence[Outcome], rows: Mapping[str, _Row], endpoints: Mapping[str, _Endpoint]
-) -> list[_Death]:
-    refusals = _refusals(outcomes)
+) -> list[Death]:
+    earlier = {key: _tries_before(row, endpoints[row.endpoint_id]) for key, row in rows.items()}
+    refusals = _refusals(outcomes, earlier)
     nexts = {
-        o.claimed.id: _next(o, rows[o.claimed.id], endpoints[o.claimed.endpoint_id], refusals.get(o.claimed.id, 0) + 1)
+        o.claimed.id: _next(
+            o,
+            rows[o.claimed.id],
+            endpoints[o.claimed.endpoint_id],
+            refusals.get(o.claimed.id, 0) + 1,
+            max(1, o.claimed.number - earlier[o.claimed.id]),
+        )
         for o in outcomes
     }
     DeliveryAttempt.unscoped.bulk_create([_attempt(outcome) for outcome in outcomes])
@@ -232,24 +231,32 @@ def _attempt(outcome: Outcome) -> DeliveryAttempt:
     )
 
 
-def _refusals(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    """Return how often each of the deliveries that were refused just now had been refused before."""
+def _tries_before(row: _Row, endpoint: _Endpoint) -> int:
+    """Return how many tries a delivery had had when it was given a whole schedule again: they count no more."""
+    return max(0, row.attempts_allowed - attempts_of(endpoint.retry_delays))
+
+
+def _refusals(outcomes: Sequence[Outcome], earlier: Mapping[str, int]) -> dict[str, int]:
+    """Return how often each of the deliveries that were refused just now had been refused before, within its schedule."""
     ids = [o.claimed.id for o in outcomes if o.refused and o.claimed.number > 1]
     if not ids:
         return {}
     tries = DeliveryAttempt.unscoped.filter(delivery_id__in=ids)
     answered = tries.filter(error_class=ErrorClass.HTTP_STATUS, status_code__range=(400, 499))
     refused = answered.exclude(status_code__in=RETRIED_4XX) | tries.filter(error_class__in=REFUSALS)
-    return dict(refused.order_by().values_list("delivery_id").annotate(count=Count("pk")))
+    found = refused.order_by().values_list("delivery_id", "number")
+    return Counter(delivery_id for delivery_id, number in found if number > earlier[delivery_id])
 
 
-def _next(outcome: Outcome, row: _Row, endpoint: _Endpoint, refusal: int) -> _Next:
-    """Return what becomes of a delivery after this attempt; `refusal` counts refusals, this one included if it is one."""
+def _next(outcome: Outcome, row: _Row, endpoint: _Endpoint, refusal: int, number: int) -> _Next:
+    """Return what becomes of a delivery after this attempt, number `number` of its schedule; `refusal` counts refusals, this
+    one included if it is one."""
     now, status, error = outcome.finished_at, outcome.status_code, outcome.error
     if outcome.delivered:
         return _Next(DeliveryState.DELIVERED, now, status, "", finished_at=now, delivered_at=now)
     if outcome.error_class is ErrorClass.INTERRUPTED:
-        return _waiting(row, endpoint, _Next(DeliveryState.PENDING, now, status, error, bonus=1))
+        again_at = now + timedelta(seconds=outcome.retry_after or 0)
+        return _waiting(row, endpoint, _Next(DeliveryState.PENDING, again_at, status, error, bonus=1))
     if outcome.final:
         return _ended(row, now, status, _FINAL[outcome.error_class or ErrorClass.GONE], error)
     if outcome.refused:
@@ -260,7 +267,7 @@ def _next(outcome: Outcome, row: _Row, endpoint: _Endpoint, refusal: int) -> _Ne
         unsendable = outcome.error_class is ErrorClass.SECRET
         return _ended(row, now, status, DeadReason.UNSENDABLE if unsendable else DeadReason.EXHAUSTED, error)
     else:
-        wait = delay_after(outcome.claimed.number, delays=endpoint.retry_delays, retry_after=outcome.retry_after)
+        wait = delay_after(number, delays=endpoint.retry_delays, retry_after=outcome.retry_after)
     due_at = now + timedelta(seconds=wait)
     if row.expires_at is not None and due_at > row.expires_at:
         return _ended(row, now, status, DeadReason.TOO_OLD, error)
@@ -288,7 +295,7 @@ def _ended(row: _Row, now: datetime, status: int | None, reason: DeadReason, err
     return _Next(DeliveryState.FAILED, now, status, error, reason=reason.value, finished_at=now)
 
 
-def _write(cursor: Any, rows: Mapping[str, _Row], nexts: Mapping[str, _Next]) -> list[_Death]:
+def _write(cursor: Any, rows: Mapping[str, _Row], nexts: Mapping[str, _Next]) -> list[Death]:
     """Store what deliveries become, with their passengers; return those that died of it."""
     columns = {
         "ids": list(nexts),
@@ -303,14 +310,14 @@ def _write(cursor: Any, rows: Mapping[str, _Row], nexts: Mapping[str, _Next]) ->
     }
     cursor.execute(_SETTLE, columns)
     deaths = [
-        _Death(rows[i].endpoint_id, i, rows[i].event_id, DeadReason(n.reason), n.error)
+        Death(rows[i].endpoint_id, i, rows[i].event_id, DeadReason(n.reason), n.error)
         for i, n in nexts.items()
         if n.state is DeliveryState.FAILED
     ]
     return deaths + _write_passengers(cursor, {i: n for i, n in nexts.items() if n.finished_at is not None})
 
 
-def _write_passengers(cursor: Any, ended: Mapping[str, _Next]) -> list[_Death]:
+def _write_passengers(cursor: Any, ended: Mapping[str, _Next]) -> list[Death]:
     if not ended:
         return []
     cursor.execute(
@@ -326,7 +333,7 @@ def _write_passengers(cursor: Any, ended: Mapping[str, _Next]) -> list[_Death]:
         },
     )
     settled = cursor.fetchall()
-    return [_Death(r[1], r[0], r[2], DeadReason(r[4]), r[5]) for r in settled if r[3] == DeliveryState.FAILED]
+    return [Death(r[1], r[0], r[2], DeadReason(r[4]), r[5]) for r in settled if r[3] == DeliveryState.FAILED]
 
 
 def _judge(
@@ -344,10 +351,12 @@ def _judge(
     return verdicts
 
 
-def _tell(deaths: Sequence[_Death], verdicts: Mapping[str, rules.Verdict], endpoints: Mapping[str, _Endpoint]) -> None:
+def _tell(deaths: Sequence[Death], verdicts: Mapping[str, rules.Verdict], endpoints: Mapping[str, _Endpoint]) -> None:
     """Tell the tenants; endpoint after endpoint by id, so that two batches can't wait for each other's alerts."""
-    spoken_of = {death.endpoint_id for death in deaths}
-    spoken_of |= {endpoint_id for endpoint_id, verdict in verdicts.items() if verdict.recovered or verdict.warn}
+    dead_at: dict[str, list[Death]] = {}
+    for death in deaths:
+        dead_at.setdefault(death.endpoint_id, []).append(death)
+    spoken_of = {*dead_at} | {endpoint_id for endpoint_id, verdict in verdicts.items() if verdict.recovered or verdict.warn}
     if not spoken_of:
         return
     types = dict(Event.unscoped.filter(pk__in=[death.event_id for death in deaths]).values_list("pk", "type"))
@@ -356,21 +365,25 @@ def _tell(deaths: Sequence[_Death], verdicts: Mapping[str, rules.Verdict], endpo
         verdict = verdicts.get(endpoint_id, rules.Verdict())
         if verdict.recovered:
             notices.recovered(endpoint)
-        for death in deaths:
-            event_type = types.get(death.event_id, "")
-            if death.endpoint_id == endpoint_id and event_type != TEST_EVENT:
-                notices.died(endpoint, death.delivery_id, death.event_id, event_type, death.reason, death.error)
+        mine = [replace(death, event_type=types.get(death.event_id, "")) for death in dead_at.get(endpoint_id, [])]
+        if mine := [death for death in mine if death.event_type != TEST_EVENT]:
+            notices.died(endpoint, mine)
         if verdict.warn:
             notices.failing(endpoint, verdict.warn)
 
 
 def _disable(endpoint_id: str, tenant_id: int, reason: str) -> None:
-    """Switch an endpoint off. What was settled stands whatever comes of this: two endpoints that are told of each other's end
-    at the same moment may deadlock, and one of them is tried again."""
+    """Switch an endpoint off, unless somebody has its row right now: all tenants' outcomes wait behind this, and the next
+    failure does it. What was settled stands whatever comes of this: two endpoints that are told of each other's end at the
+    same moment may deadlock, and one of them is tried again."""
     for last in (False, True):
         try:
-            services.disable_endpoint(endpoint_id=endpoint_id, tenant_id=tenant_id, reason=reason)
-            return
+            with transaction.atomic():
+                free = Endpoint.unscoped.select_for_update(no_key=True, skip_locked=True).filter(pk=endpoint_id)
+                if free.values_list("pk").first() is not None:
+                    services.disable_endpoint(endpoint_id=endpoint_id, tenant_id=tenant_id, reason=reason)
+                    return
+            logger.warning("endpoint_not_disabled", endpoint=endpoint_id, error="locked", given_up=last)
         except DatabaseError as error:
             logger.warning("endpoint_not_disabled", endpoint=endpoint_id, error=type(error).__name__, given_up=last)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.db import transaction
@@ -64,10 +65,12 @@ class EndpointsView(TenantGenericAPIView):
 
     def replay(self, request: Request, object_type: str, object_id: str) -> Response:
         endpoint = endpoint_or_404(object_id)
-        return self._made(request, endpoint, opened_keys(endpoint)[0]["secret"])
+        # The one it was made with: a repeated request learns nothing that was rotated in meanwhile.
+        first = [key for key in opened_keys(endpoint) if datetime.fromisoformat(key["created"]) == endpoint.created]
+        return self._made(request, endpoint, first[0]["secret"] if first else None)
 
     @staticmethod
-    def _made(request: Request, endpoint: Endpoint, secret: str) -> Response:
+    def _made(request: Request, endpoint: Endpoint, secret: str | None) -> Response:
         return Response({**EndpointOutput(endpoint, context=shown_to(request)).data, "secret": secret}, status=201)
 
 

@@ -12,12 +12,14 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from integrations.contracts import clock
+from integrations.contracts.errors import InvalidRequest
 from integrations.http.guard import BlockedAddress, check_url
 from integrations.secrets import SecretUnreadable
 from integrations.tenancy.serializers import StrictSerializer
 from webhooks.outbound import signing
 from webhooks.outbound.delivery.schedule import MAX_AGE
 from webhooks.outbound.delivery.sender import MASK, is_reserved
+from webhooks.outbound.endpoints.headers import headers_after, is_masked
 from webhooks.outbound.endpoints.urls import masked_url
 from webhooks.outbound.event_types import is_pattern
 from webhooks.outbound.models import Breaker, Endpoint, EndpointHealth, Ordering, PayloadFormat
@@ -52,7 +54,8 @@ def _finite(value: float) -> None:
 
 
 class HeadersField(serializers.DictField):
-    """Headers of the tenant's own, sent with each delivery. Shown masked; a masked value sent back keeps what is stored."""
+    """Headers of the tenant's own, sent with each delivery. Shown masked; a masked value sent back keeps what is stored, while
+    the URL leads to the same scheme, host and port."""
 
     child = serializers.CharField(max_length=2000, trim_whitespace=False)
 
@@ -67,7 +70,7 @@ class HeadersField(serializers.DictField):
                 raise serializers.ValidationError(f"{name[:50]!r} is not a header name.")
             if is_reserved(name):
                 raise serializers.ValidationError(f"The header {name} is reserved.", code="reserved_header")
-            if not value.startswith(MASK) and not _HEADER_VALUE.fullmatch(value):
+            if not is_masked(value) and not _HEADER_VALUE.fullmatch(value):
                 raise serializers.ValidationError(f"The value of {name} must be printable ASCII.")
         return headers
 
@@ -125,7 +128,10 @@ class EndpointInput(SubscriptionInput):
         default=list,
         help_text="Seconds after the first, second ... failed try; empty: the hub's own schedule.",
     )
-    is_active = serializers.BooleanField(default=True)
+    is_active = serializers.BooleanField(
+        required=False,
+        help_text="When creating: true where it is not given. A change that leaves it out leaves the endpoint on or off.",
+    )
     held = serializers.ChoiceField(
         choices=HELD,
         required=False,
@@ -155,20 +161,12 @@ class EndpointInput(SubscriptionInput):
         if "held" in attrs and not (changing and attrs.get("is_active")):
             raise serializers.ValidationError({"held": ["This goes with switching an endpoint on."]})
         check_scheme(attrs)
-        return attrs
-
-    def validate_headers(self, value: dict[str, str]) -> dict[str, str]:
-        masked = {name for name, text in value.items() if text.startswith(MASK)}
-        if not masked:
-            return value
-        stored: Endpoint | None = self.context.get("stored")
         try:
-            known = {name.lower(): text for name, text in stored.headers().items()} if stored else {}
-        except SecretUnreadable:
-            known = {}
-        if missing := sorted(name for name in masked if name.lower() not in known):
-            raise serializers.ValidationError(f"There is no stored value of {', '.join(missing)} to keep.")
-        return {name: known[name.lower()] if name in masked else text for name, text in value.items()}
+            # Only asked: what masked values stand for is filled in once the row is locked.
+            headers_after(self.context.get("stored"), attrs)
+        except InvalidRequest as error:
+            raise serializers.ValidationError({"headers": [error.message]}) from error
+        return attrs
 
 
 def checked_secret(value: str) -> str:
@@ -218,7 +216,7 @@ class SigningOutput(serializers.Serializer[Any]):
 class EndpointOutput(serializers.ModelSerializer[Endpoint]):
     """An endpoint; `headers` and `signing` are null where the stored values can't be opened.
 
-    Who may only read sees the URL with user info and the values of its query masked: they may be tokens. With
+    Who may only read sees the URL with user info, long tokens in its path and the values of its query masked. With
     `context["whole_urls"]` it is shown as stored: whoever may change it has to be able to send it back.
     """
 
@@ -273,7 +271,9 @@ class EndpointOutput(serializers.ModelSerializer[Endpoint]):
 class EndpointCreated(EndpointOutput):
     """The answer to creating: the only one that holds the signing secret."""
 
-    secret = serializers.CharField(read_only=True)
+    secret = serializers.CharField(
+        read_only=True, allow_null=True, help_text="Null where the request is repeated after the secret was rotated away."
+    )
 
     class Meta(EndpointOutput.Meta):
         fields = [*EndpointOutput.Meta.fields, "secret"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
 
 from integrations.contracts import clock
 from integrations.contracts.errors import Conflict, InvalidRequest
@@ -17,11 +18,13 @@ from integrations.secrets import SecretUnreadable
 from integrations.tenancy import audit
 from webhooks.outbound import signing
 from webhooks.outbound.delivery import notices
-from webhooks.outbound.delivery.schedule import MAX_AGE
+from webhooks.outbound.delivery.schedule import MAX_AGE, attempts_of
+from webhooks.outbound.endpoints.headers import headers_after
 from webhooks.outbound.endpoints.urls import masked_url
 from webhooks.outbound.event_types import TEST_EVENT
 from webhooks.outbound.models import Breaker, DeadReason, Delivery, DeliveryState, Endpoint, EndpointHealth, SigningKey
 from webhooks.outbound.publishing.publish import nudge, publish
+from webhooks.outbound.publishing.reordering import reorder
 
 PLAIN_FIELDS = (
     "name",
@@ -65,12 +68,15 @@ def create_endpoint(
     """Return the endpoint and its signing secret, which is shown now and never again. The values are validated already.
 
     `secret` is one that the tenant brings along; else a fresh one of `scheme` is made. `fields` are of `PLAIN_FIELDS`.
+    Raises `Conflict` as `require_room` does.
     """
     endpoint = Endpoint(tenant=tenant, url=url, events=list(events), is_active=is_active, **fields)
     key = signing.new_key(signing.check_secret(secret) if secret else scheme, secret=secret)
+    endpoint.created = datetime.fromisoformat(key["created"])  # equal: what tells its first key from later ones
     endpoint.set_signing_keys([key])
     endpoint.set_headers(dict(headers or {}))
     with transaction.atomic():
+        require_room(tenant.pk)
         endpoint.save(force_insert=True)
         EndpointHealth(tenant=tenant, endpoint=endpoint).save(force_insert=True)
         _record(endpoint, "created", _differences({}, _state(endpoint)))
@@ -80,17 +86,19 @@ def create_endpoint(
 def update_endpoint(*, endpoint_id: str, changes: Mapping[str, Any], held: str = "send") -> Endpoint:
     """Apply validated changes (`PLAIN_FIELDS`, `headers`, `is_active`).
 
-    Switching off holds what is owed; switching on gives the endpoint a fresh start and sends what was held meanwhile, or,
-    with `held="discard"`, drops it (it can be replayed). Raises `Endpoint.DoesNotExist` for one that is not there or deleted.
+    Switching off holds what is owed; switching on gives the endpoint a fresh start and sends what was held meanwhile, with a
+    whole schedule of tries, or, with `held="discard"`, drops it (a replay of `all` sends it). Masked headers
+    keep the stored values. Raises `Endpoint.DoesNotExist` for one that is not there or deleted, `InvalidRequest` as
+    `headers_after`.
     """
     with transaction.atomic():
         endpoint = locked(endpoint_id)
-        before = _state(endpoint)
+        before, headers = _state(endpoint), headers_after(endpoint, changes)
         for name in PLAIN_FIELDS:
             if name in changes:
                 setattr(endpoint, name, changes[name])
-        if "headers" in changes:
-            endpoint.set_headers(dict(changes["headers"]))
+        if headers is not None:
+            endpoint.set_headers(headers)
         if "is_active" in changes and changes["is_active"] != endpoint.is_active:
             endpoint.is_active, endpoint.disabled_reason = changes["is_active"], ""
             endpoint.disabled_at = None if endpoint.is_active else clock.now()
@@ -100,6 +108,8 @@ def update_endpoint(*, endpoint_id: str, changes: Mapping[str, Any], held: str =
                 hold(endpoint)
         endpoint.updated = clock.now()
         endpoint.save()
+        if any(before[name] != getattr(endpoint, name) for name in ("ordering", "batch_size")):
+            reorder(endpoint, before=before["ordering"])
         if changed := _differences(before, _state(endpoint)):
             switched = "enabled" if endpoint.is_active else "disabled"
             _record(endpoint, switched if "is_active" in changed else "updated", changed)
@@ -173,6 +183,14 @@ def locked(endpoint_id: str) -> Endpoint:
     return found
 
 
+def require_room(tenant_id: int) -> None:
+    """Raise `Conflict` where the tenant has as many endpoints as it may have. Who makes one waits, in this transaction, for
+    others who do. Needs no scope."""
+    Tenant.objects.select_for_update(no_key=True).get(pk=tenant_id)
+    if Endpoint.unscoped.filter(tenant_id=tenant_id, deleted_at__isnull=True).count() >= settings.WEBHOOK_MAX_ENDPOINTS:
+        raise Conflict(f"A tenant has at most {settings.WEBHOOK_MAX_ENDPOINTS} endpoints: delete one first.")
+
+
 def require_on(endpoint: Endpoint) -> None:
     """Raise `Conflict` while the endpoint is off."""
     if not endpoint.is_active:
@@ -236,11 +254,17 @@ def bury(deliveries: QuerySet[Delivery], reason: DeadReason, error: str) -> None
 
 def _begin_anew(endpoint: Endpoint, held: str) -> None:
     EndpointHealth.unscoped.filter(endpoint=endpoint).update(**RESTED)
-    waiting = _resting(endpoint, DeliveryState.HELD)
+    # Not only what is held: a worker that died left its lease behind, a batch that lost its carrier gathers.
+    waiting = _resting(endpoint, DeliveryState.PENDING, DeliveryState.GATHERING, DeliveryState.HELD)
     if held == "discard":
+        count = waiting.count()
         bury(waiting, DeadReason.DISCARDED, "discarded when the endpoint was switched on again")
+        if count:
+            _record(endpoint, "discarded", {"count": [None, count]})
     else:
         now = clock.now()
+        tries = attempts_of(endpoint.retry_delays)
+        waiting.exclude(event__type=TEST_EVENT).update(attempts_allowed=F("attempts") + tries)
         waiting.update(state=DeliveryState.PENDING, due_at=now, expires_at=now + MAX_AGE)
     notices.enabled(endpoint)
     nudge()

@@ -17,7 +17,12 @@ __all__ = ["BY_NAME", "CATALOGUE", "TEST_EVENT", "EventType", "is_pattern", "is_
 CATALOGUE: tuple[EventType, ...] = (*FACTS, *STORE, *OPERATIONAL)
 BY_NAME = {each.name: each for each in CATALOGUE}
 
-HUB_FAMILIES = frozenset({"hub", "integration", "lab_order"} | {each.name.split(".")[0] for each in (*FACTS, *OPERATIONAL)})
+_OPERATIONAL = {
+    *("api_key", "api_keys", "apikey", "apikeys", "audit", "config", "configs", "credential", "credentials", "endpoint"),
+    *("endpoints", "hub", "inbound_endpoint", "integration", "integrations", "portal", "portal_link", "webhooks"),
+}
+"""Words that a receiver would take for the hub's own, though nothing is told by them yet."""
+HUB_FAMILIES = frozenset(_OPERATIONAL | {"lab_order"} | {each.name.split(".")[0] for each in (*FACTS, *OPERATIONAL)})
 """First words of the types that tell what the hub itself found out (or will): nobody else may say such things."""
 
 _PATTERN = re.compile(r"\*|[a-z][a-z0-9_]*(\.[a-z0-9_]+)*(\.\*|\.[a-z0-9_]+)")

@@ -114,7 +114,7 @@ def by_link(view: Page, *, writes: bool = False, adds: bool = False) -> View:
 
     @wraps(view)
     def wrapper(request: HttpRequest, token: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        link = links.good_link(token)
+        link = links.good_link(token, address_of(request))
         if link is None:
             return gone(request)
         visitor = Visitor(tenant=link.tenant, name=f"portal link {link.pk}", may_write=link.can_write, link=link, token=token)

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404
 from django.urls import URLPattern, path, re_path
 from django_filters import rest_framework as filters
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from integrations.contracts import clock
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.authentication import Principal
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
+from integrations.tenancy.scopes import READ, permits
 from integrations.tenancy.serializers import StrictSerializer
 from integrations.tenancy.views import TenantAPIView, TenantGenericAPIView, tenant_of
 from webhooks.outbound.models import Endpoint, PortalLink
@@ -31,8 +33,9 @@ def _origin(value: str) -> None:
 
 
 class PortalLinkInput(StrictSerializer):
-    """`endpoint` limits the link to one; `can_write` lets its holder change things; `expires_in` is in seconds;
-    `frame_ancestors` are the origins of pages that may embed the portal."""
+    """`endpoint` limits the link to one; `can_write` lets its holder change all of what he sees, the address and the events of
+    an endpoint too; `expires_in` is in seconds, and never longer than the key that asks; `frame_ancestors` are the origins of
+    pages that may embed the portal."""
 
     label = serializers.CharField(max_length=100, allow_blank=True, default="")
     endpoint = serializers.RegexField(r"^we_[0-9a-z]{26}\Z", allow_null=True, default=None)
@@ -93,14 +96,16 @@ class PortalLinkFilter(filters.FilterSet):
     good = filters.BooleanFilter(method="by_goodness", label="Whether it opens the portal now.")
 
     def by_goodness(self, queryset: QuerySet[PortalLink], _name: str, value: bool) -> QuerySet[PortalLink]:
-        good = Q(revoked_at__isnull=True, expires_at__gt=clock.now())
-        return queryset.filter(good if value else ~good)
+        return queryset.filter(links.are_good() if value else ~links.are_good())
 
 
 class PortalLinksView(TenantGenericAPIView):
-    """Links into the webhook portal. Creating one answers its address, this once."""
+    """Links into the webhook portal. Creating one answers its address, this once. A key needs both `webhooks:read` and
+    `webhooks:write` for it, since whoever holds a link may look; the link ends with the key, and opens only to its addresses.
+    """
 
     key_scope = "webhooks"
+    current_key_only = True
     serializer_class = PortalLinkOutput
     filterset_class = PortalLinkFilter
 
@@ -117,11 +122,15 @@ class PortalLinksView(TenantGenericAPIView):
     @extend_schema(request=PortalLinkInput, responses={201: PortalLinkCreated}, parameters=[IDEMPOTENCY_KEY], filters=False)
     @idempotent
     def post(self, request: Request) -> Response:
+        principal = request.user
+        assert isinstance(principal, Principal)  # noqa: S101 the permission has looked
+        if not permits(principal.scopes, self.key_scope, READ):
+            raise PermissionDenied(f"The key lacks the scope {self.key_scope}:{READ}.")
         given = PortalLinkInput(data=request.data)
         given.is_valid(raise_exception=True)
         with transaction.atomic():
             link, token = links.create_link(
-                tenant=tenant_of(request), created_by=str(request.user.name), **given.validated_data
+                tenant=tenant_of(request), created_by=principal.name, key=principal.key, **given.validated_data
             )
             attach("portal_link", link.pk)
         return _created(link, token)
@@ -136,6 +145,7 @@ class PortalLinkView(TenantAPIView):
     """One link. Deleting revokes it at once; it stays in the list."""
 
     key_scope = "webhooks"
+    current_key_only = True
 
     @extend_schema(responses=PortalLinkOutput)
     def get(self, request: Request, link_id: str) -> Response:
@@ -159,7 +169,7 @@ def _link(link_id: str) -> PortalLink:
 
 def _created(link: PortalLink, token: str) -> Response:
     shown: dict[str, Any] = {**PortalLinkOutput(link).data, "url": links.url_of(token) if token else None}
-    return Response(shown, status=201)
+    return Response(shown, status=201, headers={"Cache-Control": "no-store"})
 
 
 routes: list[URLPattern] = [

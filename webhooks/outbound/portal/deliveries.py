@@ -89,13 +89,14 @@ def dead_letters(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 @require_POST
 def redrive(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Send chosen dead letters again; those that can't be are named with the reason."""
+    chosen = [each for each in request.POST.getlist("delivery") if is_id("dlv", each)][:SENT_AGAIN]
     refused = []
-    for delivery in _dead(visitor).filter(pk__in=request.POST.getlist("delivery")[:SENT_AGAIN]):
+    for delivery in _dead(visitor).filter(pk__in=chosen):
         try:
             retry_delivery(endpoint=delivery.endpoint, delivery_id=delivery.pk)
         except Conflict as error:
             refused.append((delivery, error.message))
-    if refused or not request.POST.getlist("delivery"):
+    if refused or not chosen:
         return _dead_letters(request, visitor, refused=refused, empty=not refused)
     return to(visitor, "dead_letters", done="redriven")
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.conf import settings
+from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from integrations.contracts import clock
-from integrations.contracts.errors import InvalidRequest
+from integrations.contracts.errors import Conflict, InvalidRequest
 from integrations.secrets import SecretUnreadable
 from webhooks.outbound import signing
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.endpoints.urls import masked_url
+from webhooks.outbound.event_types import TEST_EVENT
 from webhooks.outbound.models import Breaker, Delivery, DeliveryState, Endpoint, EndpointHealth, SigningKey
 from webhooks.outbound.portal.access import Visitor, show, to
 from webhooks.outbound.portal.forms import EndpointForm, RotateForm
@@ -22,6 +25,8 @@ from webhooks.outbound.portal.forms import EndpointForm, RotateForm
 LISTED = 200
 LAST = 10
 """Deliveries on an endpoint's own page."""
+TWICE = timedelta(minutes=1)
+"""While a test of this age is on its way, pressing the button again leads to it."""
 ASKING = require_http_methods(["GET", "HEAD", "POST"])
 
 
@@ -129,7 +134,7 @@ def add(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             endpoint, _secret = services.create_endpoint(tenant=visitor.tenant, **form.checked)
-        except (InvalidRequest, ValueError) as error:
+        except (Conflict, InvalidRequest, ValueError) as error:
             _blame(form, error)
         else:
             return _key_once(request, visitor, endpoint, endpoint.signing_keys()[0], made=True)
@@ -180,12 +185,15 @@ def rotate(request: HttpRequest, visitor: Visitor, endpoint_id: str) -> HttpResp
     endpoint, form = endpoint_of(visitor, endpoint_id), RotateForm(request.POST)
     if not form.is_valid():
         raise InvalidRequest("Choose a kind of signature and an overlap from the lists.")
-    keys = keys_of(endpoint)
-    if keys and form.cleaned_data["newest"] != keys[0].id:
-        raise InvalidRequest("The keys have changed since that page was opened: nothing was done. Look at them again first.")
-    endpoint, key = services.rotate_secret(
-        endpoint_id=endpoint.pk, overlap=form.overlap_time, scheme=form.cleaned_data["scheme"]
-    )
+    with transaction.atomic():
+        keys = keys_of(services.locked(endpoint.pk))  # pressed twice: the second one sees what the first has done
+        if keys and form.cleaned_data["newest"] != keys[0].id:
+            raise InvalidRequest(
+                "The keys have changed since that page was opened: nothing was done. Look at them again first."
+            )
+        endpoint, key = services.rotate_secret(
+            endpoint_id=endpoint.pk, overlap=form.overlap_time, scheme=form.cleaned_data["scheme"]
+        )
     return _key_once(request, visitor, endpoint, key, made=False)
 
 
@@ -211,9 +219,12 @@ def delete(request: HttpRequest, visitor: Visitor, endpoint_id: str) -> HttpResp
 
 @require_POST
 def send_test(request: HttpRequest, visitor: Visitor, endpoint_id: str) -> HttpResponse:
-    """Send a test event, and lead to its delivery."""
-    endpoint = endpoint_of(visitor, endpoint_id)
-    delivery = services.send_test(endpoint=endpoint)
+    """Send a test event, and lead to its delivery; pressed twice, one is sent."""
+    endpoint_of(visitor, endpoint_id)
+    with transaction.atomic():
+        endpoint = services.locked(endpoint_id)
+        waiting = {"state": DeliveryState.PENDING, "event__type": TEST_EVENT, "created__gt": clock.now() - TWICE}
+        delivery = Delivery.objects.filter(endpoint=endpoint, **waiting).first() or services.send_test(endpoint=endpoint)
     return to(visitor, "delivery", endpoint.pk, delivery.pk, done="test")
 
 

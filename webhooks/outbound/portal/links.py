@@ -16,8 +16,10 @@ from django.db.models import Q
 
 from integrations.contracts import clock
 from integrations.contracts.errors import InvalidRequest
-from integrations.models import Tenant
+from integrations.models import ApiKey, Tenant
 from integrations.tenancy import audit
+from integrations.tenancy.keys import in_state, state_of
+from integrations.tenancy.network import is_listed
 from webhooks.outbound.models import Endpoint, PortalLink
 
 TOKEN = r"plt_[A-Za-z0-9_-]{43}"  # noqa: S105 the shape of tokens, none itself
@@ -32,6 +34,7 @@ def create_link(
     *,
     tenant: Tenant,
     created_by: str,
+    key: ApiKey | None = None,
     label: str = "",
     endpoint: Endpoint | None = None,
     can_write: bool = False,
@@ -39,12 +42,14 @@ def create_link(
     frame_ancestors: Sequence[str] = (),
 ) -> tuple[PortalLink, str]:
     """Return the link and its token, which is shown now and never again. `expires_in` is in seconds, `frame_ancestors` what
-    `origin` returns. Raises `InvalidRequest` for a time outside of `SHORTEST` to `LONGEST`, or too many origins."""
+    `origin` returns. A link that a `key` makes lives no longer than the key, and is held to its addresses. Raises
+    `InvalidRequest` for a time outside of `SHORTEST` to `LONGEST`, or too many origins."""
     if not SHORTEST <= expires_in <= LONGEST:
         raise InvalidRequest(f"A link lives {SHORTEST} to {LONGEST} seconds.", attr="expires_in")
     if len(frame_ancestors) > MAX_ORIGINS:
         raise InvalidRequest(f"At most {MAX_ORIGINS} origins.", attr="frame_ancestors")
     token, now = _new_token(), clock.now()
+    ends = now + timedelta(seconds=expires_in)
     link = PortalLink(
         tenant=tenant,
         label=label,
@@ -53,8 +58,9 @@ def create_link(
         can_write=can_write,
         frame_ancestors=list(dict.fromkeys(frame_ancestors)),
         created_by=created_by[:150],
+        created_by_key=key.pk if key is not None else "",
         created=now,
-        expires_at=now + timedelta(seconds=expires_in),
+        expires_at=min(ends, key.expires_at) if key is not None and key.expires_at else ends,
     )
     with transaction.atomic():
         link.save(force_insert=True)
@@ -88,18 +94,35 @@ def revoke_link(*, link_id: str) -> PortalLink:
     return link
 
 
-def good_link(token: str) -> PortalLink | None:
-    """Return the link that a token opens now, or None: unknown, expired, revoked, its endpoint deleted. Needs no scope."""
+def good_link(token: str, address: str) -> PortalLink | None:
+    """Return the link that a token opens now for a visitor from this address, or None: unknown, expired, revoked, its endpoint
+    deleted, the key that made it at its end or not for this address. Needs no scope."""
     found = PortalLink.unscoped.select_related("tenant", "endpoint").filter(token_hash=_hash(token)).first()
     now = clock.now()
     if found is None or found.revoked_at is not None or found.expires_at <= now or not found.tenant.is_active:
         return None
     if found.endpoint is not None and found.endpoint.deleted_at is not None:
         return None
+    if found.created_by_key and not _key_allows(found, address):
+        return None
     stale = Q(last_used_at__isnull=True) | Q(last_used_at__lt=now - USED_EVERY)
     PortalLink.unscoped.filter(stale, pk=found.pk).update(last_used_at=now)
     link: PortalLink = found
     return link
+
+
+def _key_allows(link: PortalLink, address: str) -> bool:
+    key: ApiKey | None = ApiKey.unscoped.filter(pk=link.created_by_key, tenant_id=link.tenant_id).first()
+    if key is None or state_of(key) != "active":
+        return False
+    return not key.allowed_ips or is_listed(address, key.allowed_ips)
+
+
+def are_good() -> Q:
+    """Return the condition of links that open the portal now."""
+    alive = in_state(ApiKey.unscoped.all(), "active").values("pk")
+    mine = Q(created_by_key="") | Q(created_by_key__in=alive)
+    return Q(revoked_at__isnull=True, expires_at__gt=clock.now()) & mine
 
 
 def url_of(token: str) -> str:

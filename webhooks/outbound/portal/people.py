@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django import forms
+from django.db.models import BooleanField, ExpressionWrapper
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect
 from django.urls import reverse
@@ -67,10 +68,11 @@ def link_list(request: HttpRequest, visitor: Visitor) -> HttpResponse:
             form.add_error(error.attr if error.attr in form.fields else None, error.message)
         else:
             address, form = links.url_of(token), LinkForm()
+    rows = PortalLink.objects.select_related("endpoint")
     context = {
         "form": form,
         "address": address,
-        "rows": PortalLink.objects.select_related("endpoint")[:ROWS],
+        "rows": rows.annotate(works=ExpressionWrapper(links.are_good(), BooleanField()))[:ROWS],
         "now": clock.now(),
     }
     return show(request, visitor, "links.html", context, status=400 if form.errors else 200)

@@ -51,10 +51,11 @@ def erase_payload(*, event_id: str) -> Event:
 def _give_up(ids: list[str]) -> None:
     now = clock.now()
     mine = Delivery.unscoped.filter(pk__in=ids, state__in=OWED)
-    # Those that it was to carry gather anew; they have waited long enough to go at once.
-    Delivery.unscoped.filter(carrier__in=mine.values("pk"), state=DeliveryState.BATCHED).update(
-        state=DeliveryState.GATHERING, carrier=None, due_at=now
-    )
+    # Those that it was to carry gather anew; they have waited long enough to go at once. Where their endpoint is off they are
+    # held like all else; should it be switched just now, whoever switches it on takes both.
+    passengers = Delivery.unscoped.filter(carrier__in=mine.values("pk"), state=DeliveryState.BATCHED)
+    passengers.filter(endpoint__is_active=False).update(state=DeliveryState.HELD, carrier=None, due_at=now)
+    passengers.update(state=DeliveryState.GATHERING, carrier=None, due_at=now)
     mine.update(
         state=DeliveryState.FAILED,
         dead_reason=DeadReason.UNSENDABLE,

@@ -26,7 +26,8 @@ a list if no element is so, of a missing member always. So `{"tags": {"$neq": "v
 `$exist`, `$and`, `$or` and the negations are asked of the list itself, not of each element.
 
 Filters are at most 16 kB and 8 levels, with at most 100 conditions. A body so large that holding it against the filter takes
-more than `BUDGET` comparisons is let through: rather an event too many than one too few.
+more than `BUDGET` comparisons is let through: rather an event too many than one too few. So are those that come after
+all endpoints' filters together have taken `EVENT_BUDGET`.
 """
 
 from __future__ import annotations
@@ -37,12 +38,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from webhooks.outbound.publishing.numbers import number_key
+
 MAX_DEPTH = 8
 MAX_CONDITIONS = 100
 MAX_BYTES = 16 * 1024
 MAX_NAME = 500
-BUDGET = 200_000
-"""Comparisons of one filter with one body, at most: well below a second."""
+BUDGET = 20_000
+"""Comparisons of one filter with one body, at most: some hundredths of a second."""
+EVENT_BUDGET = 400_000
+"""Comparisons of one body with all filters, at most: below a second."""
 
 _MISSING: Any = object()
 
@@ -67,6 +72,14 @@ class InvalidFilter(ValueError):
 
 class _TooLong(Exception):
     """The budget is used up."""
+
+
+@dataclass(slots=True)
+class Allowance:
+    """What holding one body against many filters may still take, and how many of them let it through for want of that."""
+
+    left: int = EVENT_BUDGET
+    unasked: int = 0
 
 
 # --- What is a filter -----------------------------------------------------------------------------------------------------
@@ -195,17 +208,24 @@ def _join(path: str, name: str) -> str:
 # --- What it lets through -------------------------------------------------------------------------------------------------
 
 
-def matches(rule: Mapping[str, Any] | None, body: Mapping[str, Any]) -> bool:
+def matches(rule: Mapping[str, Any] | None, body: Mapping[str, Any], allowance: Allowance | None = None) -> bool:
     """Tell whether `body` (`{id, type, created, data}`, as JSON gives it) passes; no filter lets everything through.
 
-    `rule` has passed `check`. Never raises, whatever the body: one too large or too deep to be looked through passes.
+    `rule` has passed `check`. Never raises, whatever the body: one too large or too deep to be looked through passes. What it
+    takes is taken from the `allowance`.
     """
     if not rule:
         return True
+    shared = allowance or Allowance()
+    budget = min(BUDGET, shared.left)
+    holding = _Holding(budget)
     try:
-        return _Holding().holds(rule, body)
+        return holding.holds(rule, body)
     except (_TooLong, RecursionError):
+        shared.unasked += 1
         return True
+    finally:
+        shared.left -= budget - max(0, holding.left)
 
 
 def first_failure(rule: Mapping[str, Any] | None, body: Mapping[str, Any]) -> str | None:
@@ -221,8 +241,8 @@ def first_failure(rule: Mapping[str, Any] | None, body: Mapping[str, Any]) -> st
 class _Holding:
     """One filter held against one body; counts the comparisons."""
 
-    def __init__(self) -> None:
-        self.left = BUDGET
+    def __init__(self, budget: int = BUDGET) -> None:
+        self.left = budget
         self.sets: dict[int, frozenset[tuple[str, Any]]] = {}
 
     def failing(self, wanted: Any, found: Any, path: str) -> str:
@@ -281,7 +301,7 @@ class _Holding:
             return not self.operator(_NEGATED[name], wanted, found)
         if name == "$in":
             values = self.values_of(wanted)
-            return self.any_element(found, lambda each: bool(kind := _kind(each)) and (kind, each) in values)
+            return self.any_element(found, lambda each: _key(each) in values)
         if name == "$eq":
             return self.any_element(found, lambda each: _equal(wanted, each))
         return self.any_element(found, lambda each: _compare(name, wanted, each))
@@ -289,7 +309,7 @@ class _Holding:
     def values_of(self, wanted: list[Any]) -> frozenset[tuple[str, Any]]:
         """Return the values of an `$in` by kind; made once, since a list asks it of each element."""
         if id(wanted) not in self.sets:
-            self.sets[id(wanted)] = frozenset((_kind(each), each) for each in wanted)
+            self.sets[id(wanted)] = frozenset(_key(each) for each in wanted)
         return self.sets[id(wanted)]
 
     def any_element(self, found: Any, test: Callable[[Any], bool]) -> bool:
@@ -334,6 +354,12 @@ def _kind(value: Any) -> str:
     if isinstance(value, int | float):
         return "number"
     return "text" if isinstance(value, str) else ""
+
+
+def _key(value: Any) -> tuple[str, Any]:
+    """Return what stands for a value among those of an `$in`; objects and lists are none of them."""
+    kind = _kind(value)
+    return kind, number_key(value) if kind == "number" else value if kind else None
 
 
 def _equal(wanted: Any, found: Any) -> bool:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from integrations.contracts.errors import InvalidRequest
 from integrations.contracts.ids import new_id
 from integrations.events import DomainEvent, OwnEventAsked, emit
 from webhooks.outbound.event_types import BY_NAME, is_reserved, is_type_name
 from webhooks.outbound.models import Event
+from webhooks.outbound.publishing import locks
 from webhooks.outbound.publishing.formats import dump
-from webhooks.outbound.publishing.validation import MAX_DATA_BYTES, MAX_DATA_LEVELS, flaw_of, problem_with, promise_of
+from webhooks.outbound.publishing.validation import (
+    MAX_DATA_BYTES,
+    MAX_DATA_LEVELS,
+    checked,
+    flaw_of,
+    problem_with,
+    promise_of,
+)
 
 
 def check_own(*, tenant_id: int, type: str, data: Any = None) -> None:
@@ -59,7 +66,7 @@ def publish_own(
     with transaction.atomic():
         if key:
             # Not for the event, which is unique by itself: for those who hear of it, and must hear of it once.
-            _one_at_a_time(f"{tenant_id}|{type}|{key}")
+            locks.wait_for(f"{tenant_id}|{type}|{key}")
             if (stored := _stored(tenant_id, type, key)) is not None:
                 return stored, False
         fact = DomainEvent(
@@ -71,7 +78,8 @@ def publish_own(
             key=key or new_id("own"),
             channels=tuple(channels),
         )
-        emit(fact)
+        with checked(fact.key):
+            emit(fact)
         event = _stored(tenant_id, type, fact.key)
         assert event is not None  # noqa: S101 outbound webhooks listen to the bus: wiring.py
         return event, True
@@ -89,10 +97,3 @@ def answer_own_event(asked: OwnEventAsked) -> str:
 def _stored(tenant_id: int, type: str, key: str) -> Event | None:
     found: Event | None = Event.unscoped.filter(tenant_id=tenant_id, type=type, key=key).first()
     return found
-
-
-def _one_at_a_time(name: str) -> None:
-    """Wait until no other transaction is at work on this."""
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [number])

@@ -6,22 +6,34 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import structlog
 from django.db import connection, transaction
 
 from integrations.contracts import clock
 from integrations.contracts.ids import new_id
 from integrations.events import DomainEvent
 from integrations.models.base import ForeignWrite, scoped_tenant_ids
+from integrations.runtime.alerts import raise_alert
 from webhooks.outbound.delivery.schedule import MAX_AGE, attempts_of
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event, Ordering, subscribes
 from webhooks.outbound.publishing import formats
-from webhooks.outbound.publishing.filters import matches
-from webhooks.outbound.publishing.validation import promise_of, report_if_broken
+from webhooks.outbound.publishing.filters import Allowance, matches
+from webhooks.outbound.publishing.validation import is_checked, promise_of, report_if_broken
+
+logger = structlog.get_logger(__name__)
 
 CHANNEL = "hub_deliveries"
 SPREAD_AT_ONCE = 50
 """Deliveries made in the publisher's own transaction at most. Where more endpoints want an event a worker makes them right
 after the commit: the caller's locks are not held for a thousand inserts."""
+
+_COLUMNS = [field.column for field in Event._meta.concrete_fields]
+_INSERT = (
+    f'INSERT INTO "{Event._meta.db_table}" ({", ".join(_COLUMNS)}) VALUES ({", ".join(["%s"] * len(_COLUMNS))}) '  # noqa: S608
+    "ON CONFLICT (tenant_id, type, key) DO NOTHING"
+)
+
+UNASKED_ALERT = "webhook_filters_not_asked"
 
 OPERATIONAL = "webhook."
 """Types that begin so tell of the webhooks themselves; an endpoint is never told of its own troubles."""
@@ -58,21 +70,30 @@ def publish(
         object_type=object_type,
         object_id=object_id,
         created=created,
+        spread_at=created,
     )
     with transaction.atomic():
-        # ON CONFLICT DO NOTHING waits for a twin that is not committed yet, and tells nothing: so look which one stands.
-        Event.unscoped.bulk_create([event], ignore_conflicts=True)
-        stored: Event = Event.unscoped.get(tenant_id=tenant_id, type=type, key=key)
-        if stored.pk == event.pk:
-            # As JSON, which is what receivers see: a filter must say the same of it now and when it is replayed.
-            wanting = list(only) if only is not None else wanted_by(event, json.loads(event.payload))
-            if len(wanting) <= SPREAD_AT_ONCE:
-                owe(event, wanting)
-                Event.unscoped.filter(pk=event.pk).update(spread_at=created)
-                stored.spread_at = created
-            else:
-                nudge()
-    return stored
+        if not _insert(event):
+            stored: Event = Event.unscoped.get(tenant_id=tenant_id, type=type, key=key)
+            return stored
+        wanting = list(only) if only is not None else wanted_by(event)
+        if len(wanting) > SPREAD_AT_ONCE:
+            # Where an order is kept nothing may come later than what is published after it: their rows are made here always.
+            wanting = [each for each in wanting if each.ordering != Ordering.NONE]
+            event.spread_at = None
+            Event.unscoped.filter(pk=event.pk).update(spread_at=None)
+            nudge()
+        owe(event, wanting)
+    return event
+
+
+def _insert(event: Event) -> bool:
+    """Store the event; tell whether it is the first of its key. Waits for a twin that is not committed yet."""
+    fields = Event._meta.concrete_fields
+    values = [field.get_db_prep_save(getattr(event, field.attname), connection) for field in fields]
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, values)
+        return bool(cursor.rowcount)
 
 
 def on_domain_event(event: DomainEvent) -> None:
@@ -89,16 +110,28 @@ def on_domain_event(event: DomainEvent) -> None:
         channels=event.channels,
         type_version=promise.version,
     )
-    report_if_broken(event.tenant_id, event.type, promise, stored.payload)
+    if not is_checked(event.key):
+        report_if_broken(event.tenant_id, event.type, promise, stored.payload)
 
 
-def wanted_by(event: Event, body: Mapping[str, Any]) -> list[Endpoint]:
-    """Return the endpoints that want this event, by type, channel and filter; those that are switched off included."""
-    endpoints = Endpoint.unscoped.filter(tenant_id=event.tenant_id, deleted_at__isnull=True).order_by("id")
-    return [each for each in endpoints if wants(each, event, body)]
+def wanted_by(event: Event) -> list[Endpoint]:
+    """Return the endpoints that want this event, by type, channel and filter; those that are switched off included.
+
+    Filters that would take too long let it through; the tenant gets an alert.
+    """
+    found = Endpoint.unscoped.filter(tenant_id=event.tenant_id, deleted_at__isnull=True).order_by("id")
+    endpoints = list(found.defer("sealed_headers", "sealed_secrets"))
+    if not endpoints:
+        return []
+    # As JSON, which is what receivers see: a filter must say the same of it now and when it is replayed.
+    body, allowance = json.loads(event.payload), Allowance()
+    wanting = [each for each in endpoints if wants(each, event, body, allowance)]
+    if allowance.unasked:
+        _tell_of_unasked(event, allowance.unasked)
+    return wanting
 
 
-def wants(endpoint: Endpoint, event: Event, body: Mapping[str, Any]) -> bool:
+def wants(endpoint: Endpoint, event: Event, body: Mapping[str, Any], allowance: Allowance | None = None) -> bool:
     """Tell whether an endpoint subscribes to the event's type, shares a channel with it and lets its content through."""
     if not subscribes(endpoint.events, event.type):
         return False
@@ -106,7 +139,21 @@ def wants(endpoint: Endpoint, event: Event, body: Mapping[str, Any]) -> bool:
         return False
     if endpoint.channels and not set(endpoint.channels) & set(event.channels):
         return False
-    return matches(endpoint.filter, body)
+    return matches(endpoint.filter, body, allowance)
+
+
+def _tell_of_unasked(event: Event, count: int) -> None:
+    logger.warning("event_filters_not_asked", event_id=event.pk, tenant=event.tenant_id, filters=count)
+    # After the commit: the row of the alert is one for all events of the type, and no booking should wait for another's.
+    transaction.on_commit(
+        lambda: raise_alert(
+            tenant_id=event.tenant_id,
+            kind=UNASKED_ALERT,
+            subject=event.type,
+            message=f"An event {event.type} is so large that {count} filters were not applied in full: their endpoints get it.",
+        ),
+        robust=True,
+    )
 
 
 def owe(event: Event, endpoints: Iterable[Endpoint], **fields: Any) -> list[Delivery]:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from webhooks.outbound.publishing.numbers import number_key
+
 BUDGET = 200_000
 """Steps of one check, at most; well below a second."""
 
@@ -106,7 +108,7 @@ class _Check:
             return ("object", frozenset((name, self.frozen(each)) for name, each in value.items()))
         if isinstance(value, list):
             return ("list", tuple(self.frozen(each) for each in value))
-        return value
+        return ("number", number_key(value)) if _is_number(value) else ("plain", value)
 
 
 Keyword = Callable[[_Check, Any, Any, Path, Mapping[str, Any]], Problem | None]

@@ -1,21 +1,24 @@
 """The sweeper: finds events that nobody has made deliveries of yet, and makes them.
 
-That is the rule where more endpoints want an event than its publisher may make rows for, and the net for everything else.
+That is the rule where more endpoints want an event than its publisher may make rows for, and the net for everything else. What
+a publisher owed to an endpoint as it was no longer when he committed is put right here too.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
-from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db import connection, transaction
+from django.db.models import Min, Q, QuerySet
 
 from integrations.contracts import clock
+from webhooks.outbound.delivery.schedule import MAX_AGE
 from webhooks.outbound.endpoints.services import bury
 from webhooks.outbound.models import DeadReason, Delivery, DeliveryState, Endpoint, Event
-from webhooks.outbound.publishing.publish import owe, wanted_by
+from webhooks.outbound.publishing import locks
+from webhooks.outbound.publishing.publish import nudge, owe, wanted_by
 
 logger = structlog.get_logger(__name__)
 
@@ -23,27 +26,51 @@ AT_ONCE = 500
 """Deliveries made by one statement at most."""
 MAX_EVENTS = 50
 """Events of one call at most; the next call goes on."""
-OWED = (DeliveryState.PENDING, DeliveryState.GATHERING, DeliveryState.HELD)
-ORPHANS_WITHIN = timedelta(days=2)
-"""How long after an endpoint was deleted somebody may still commit what he owed it."""
+LATELY = timedelta(days=2)
+"""How long after an endpoint was changed or deleted each tick looks for what is held for it; purging looks at all, daily."""
+NEWEST = 1000
+"""Deliveries of each such endpoint that a tick looks at."""
 FRESH = timedelta(minutes=2)
 """The age up to which delivery engines look for events at each turn; one that can't be spread is not tried that often for
 ever."""
 
+_HELD_THOUGH_ON = """
+SELECT e.id FROM webhooks_outbound_endpoint e
+WHERE e.is_active AND e.deleted_at IS NULL AND e.updated >= %(since)s AND EXISTS (
+    SELECT 1 FROM (
+        SELECT state FROM webhooks_outbound_delivery d WHERE d.endpoint_id = e.id ORDER BY d.id DESC LIMIT %(newest)s
+    ) latest WHERE latest.state = 'held'
+)
+ORDER BY e.id
+"""
+
 
 def tick() -> dict[str, int]:
-    """Sweep, and end what was owed to endpoints at the moment of their deletion. Called each minute by a schedule."""
-    return {"spread": sweep(), "orphans": bury_orphans()}
+    """Sweep, and put right what was owed to endpoints at the moment that they changed. Called each minute by a schedule."""
+    return {"spread": sweep(), **tidy()}
 
 
-def bury_orphans() -> int:
-    """Fail what a publisher owed to an endpoint that was deleted before the publisher committed; return how many.
+def tidy(*, thoroughly: bool = False) -> dict[str, int]:
+    """End what is owed to deleted endpoints, and release what is held for endpoints that are on; return how many of each.
 
-    Publishers take no lock on endpoints, so that nobody waits for a payment that is being booked.
+    Publishers take no lock on endpoints, so that nobody waits for a payment that is being booked: what they commit may be meant
+    for an endpoint as it was a moment before. `thoroughly` looks at all endpoints; else what is held shows only with those that
+    were changed lately, since no index leads to it.
     """
-    deleted = Endpoint.unscoped.filter(deleted_at__gte=clock.now() - ORPHANS_WITHIN).values("pk")
-    resting = Q(lease_until__isnull=True) | Q(lease_until__lte=clock.now())
-    orphans = Delivery.unscoped.filter(resting, endpoint_id__in=deleted, state__in=OWED)
+    return {"orphans": _bury_orphans(thoroughly), "released": _release(thoroughly)}
+
+
+def _bury_orphans(thoroughly: bool) -> int:
+    gone = Endpoint.unscoped.filter(deleted_at__isnull=False)
+    lately = gone if thoroughly else gone.filter(deleted_at__gte=clock.now() - LATELY)
+    # One state after the other: there is an index for each of the first two.
+    return sum(
+        _bury(_resting(state).filter(endpoint_id__in=endpoints.values("pk")))
+        for state, endpoints in ((DeliveryState.PENDING, gone), (DeliveryState.GATHERING, gone), (DeliveryState.HELD, lately))
+    )
+
+
+def _bury(orphans: QuerySet[Delivery]) -> int:
     if not orphans.exists():
         return 0
     with transaction.atomic():
@@ -52,49 +79,99 @@ def bury_orphans() -> int:
     return len(ids)
 
 
-def sweep(*, within: timedelta | None = None) -> int:
+def _release(thoroughly: bool) -> int:
+    if thoroughly:
+        held = Delivery.unscoped.filter(state=DeliveryState.HELD, endpoint__is_active=True, endpoint__deleted_at__isnull=True)
+        ids = list(held.order_by("endpoint_id").values_list("endpoint_id", flat=True).distinct())
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute(_HELD_THOUGH_ON, {"since": clock.now() - LATELY, "newest": NEWEST})
+            ids = [endpoint_id for (endpoint_id,) in cursor.fetchall()]
+    return sum(_release_of(endpoint_id) for endpoint_id in ids)
+
+
+def _release_of(endpoint_id: str) -> int:
+    now = clock.now()
+    with transaction.atomic():
+        on = Endpoint.unscoped.select_for_update(no_key=True).filter(pk=endpoint_id, is_active=True, deleted_at__isnull=True)
+        if on.first() is None:
+            return 0
+        held = _resting(DeliveryState.HELD).filter(endpoint_id=endpoint_id)
+        ids = list(held.order_by("pk").select_for_update().values_list("pk", flat=True))
+        Delivery.unscoped.filter(pk__in=ids).update(state=DeliveryState.PENDING, due_at=now, expires_at=now + MAX_AGE)
+        if ids:
+            nudge()
+    return len(ids)
+
+
+def _resting(state: DeliveryState) -> QuerySet[Delivery]:
+    resting = Q(lease_until__isnull=True) | Q(lease_until__lte=clock.now())
+    found: QuerySet[Delivery] = Delivery.unscoped.filter(resting, state=state)
+    return found
+
+
+# --- Events without deliveries --------------------------------------------------------------------------------------------
+
+
+def sweep(*, within: timedelta | None = None, stop: Callable[[], bool] = lambda: False) -> int:
     """Make the deliveries of events that have none yet; return how many events that were. May run anywhere at any time.
 
-    `within` leaves out those that were published longer ago.
+    `within` leaves out those that were published longer ago. `stop` is asked before each event.
 
     All deliveries of an event, and the mark that they are there, are one transaction: a worker that dies leaves all or
-    nothing, and two that sweep at once never take the same event. An event that can't be spread is logged and passed over.
+    nothing. Tenants take turns; the events of one are taken in the order of their publishing, by one sweeper at a time. An
+    event that can't be spread is logged and passed over.
     """
-    if not _waiting(within).exists():  # nearly always so: no transaction for nothing, at each turn of each engine
-        return 0
     spread = 0
     passed: list[str] = []
-    for _ in range(MAX_EVENTS):
-        event_id = ""
-        try:
-            with transaction.atomic():
-                event = _next_event(passed, within)
-                if event is None:
-                    break
-                event_id = event.pk
-                _spread(event)
-            spread += 1
-        except Exception:
-            if not event_id:
-                raise  # the database, not the event
-            logger.exception("event_not_spread", event_id=event_id)
-            passed.append(event_id)
+    busy: set[int] = set()
+    while tenants := _tenants_waiting(passed, busy, within):
+        for tenant_id in tenants:
+            if stop() or spread + len(passed) >= MAX_EVENTS:
+                return spread
+            event_id = ""
+            try:
+                with transaction.atomic():
+                    event = _next_event(tenant_id, passed, within)
+                    if event is None:
+                        busy.add(tenant_id)
+                        continue
+                    event_id = event.pk
+                    _spread(event)
+                spread += 1
+            except Exception:
+                if not event_id:
+                    raise  # the database, not the event
+                logger.exception("event_not_spread", event_id=event_id)
+                passed.append(event_id)
     return spread
 
 
-def _waiting(within: timedelta | None) -> QuerySet[Event]:
-    waiting: QuerySet[Event] = Event.unscoped.filter(spread_at__isnull=True)
+def _waiting(passed: list[str], within: timedelta | None) -> QuerySet[Event]:
+    waiting: QuerySet[Event] = Event.unscoped.filter(spread_at__isnull=True).exclude(pk__in=passed)
     return waiting if within is None else waiting.filter(created__gte=clock.now() - within)
 
 
-def _next_event(passed: list[str], within: timedelta | None) -> Event | None:
-    waiting = _waiting(within).exclude(pk__in=passed).order_by("created")
-    event: Event | None = waiting.select_for_update(skip_locked=True).first()
+def _tenants_waiting(passed: list[str], busy: set[int], within: timedelta | None) -> list[int]:
+    # Nearly always nobody: no transaction for nothing, at each turn of each engine.
+    waiting = _waiting(passed, within).exclude(tenant_id__in=busy).order_by().values("tenant_id")
+    return list(waiting.annotate(first=Min("created")).order_by("first").values_list("tenant_id", flat=True))
+
+
+def _next_event(tenant_id: int, passed: list[str], within: timedelta | None) -> Event | None:
+    """Lock the tenant's earliest event; None where another is at work on it, or on this tenant."""
+    if not locks.try_for(f"sweep|{tenant_id}"):
+        return None
+    # In a statement after the lock's: it sees what the lock's last holder has made.
+    earliest = (
+        _waiting(passed, within).filter(tenant_id=tenant_id).order_by("created", "pk").values_list("pk", flat=True).first()
+    )
+    event: Event | None = Event.unscoped.select_for_update(skip_locked=True).filter(pk=earliest, spread_at__isnull=True).first()
     return event
 
 
 def _spread(event: Event) -> None:
-    endpoints = wanted_by(event, json.loads(event.payload)) if event.payload else []
+    endpoints = wanted_by(event) if event.payload else []
     for start in range(0, len(endpoints), AT_ONCE):
         owe(event, endpoints[start : start + AT_ONCE])
     Event.unscoped.filter(pk=event.pk).update(spread_at=clock.now())

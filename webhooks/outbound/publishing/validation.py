@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +73,23 @@ def promise_of(tenant_id: int, type: str) -> Promise:
 def problem_with(promise: Promise, content: Any) -> Problem | None:
     """Return in what `content` (of `data.object`, as JSON gives it) breaks the promise, None where it keeps it."""
     return None if promise.schema is None else first_problem(promise.schema, content)
+
+
+_checked: ContextVar[str] = ContextVar("checked_event", default="")
+
+
+@contextmanager
+def checked(key: str) -> Iterator[None]:
+    """Within this, the event of that key is known to keep its promise: its content is not looked through a second time."""
+    token = _checked.set(key)
+    try:
+        yield
+    finally:
+        _checked.reset(token)
+
+
+def is_checked(key: str) -> bool:
+    return _checked.get() == key
 
 
 def report_if_broken(tenant_id: int, type: str, promise: Promise, payload: str) -> None:

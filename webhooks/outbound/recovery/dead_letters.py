@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,10 +14,11 @@ from django.db.models import Count, QuerySet
 from integrations.contracts import clock
 from integrations.models import Alert
 from integrations.runtime.alerts import raise_alert, resolve_alert
+from integrations.tenancy import audit
 from webhooks.outbound.endpoints.services import bury
 from webhooks.outbound.event_types import TEST_EVENT
-from webhooks.outbound.models import DeadReason, Delivery, DeliveryState, RetentionPolicy
-from webhooks.outbound.recovery.resending import send_again
+from webhooks.outbound.models import DeadReason, Delivery, DeliveryState, Endpoint, RetentionPolicy
+from webhooks.outbound.recovery.resending import Resent, send_again
 
 ALARM = "webhook_dead_letters"
 ALARM_WINDOW = timedelta(days=1)
@@ -54,8 +56,9 @@ def find(
 
 
 def redrive(*, ids: Collection[str]) -> Handled:
-    """Send these dead letters again, by the rules of `retry_delivery`; what is no dead letter (any more) is refused."""
-    sent = send_again(ids, states=(DeliveryState.FAILED,))
+    """Send these dead letters again, by the rules of `retry_delivery`, with a whole schedule of tries each; what is no dead
+    letter (any more) is refused."""
+    sent = _send(ids)
     unknown = {each: "There is no such dead letter." for each in ids if each not in {*sent.queued, *sent.refused}}
     return Handled(len(sent.queued), sent.refused | unknown)
 
@@ -73,8 +76,12 @@ def redrive_found(found: QuerySet[Delivery]) -> Handled:
     # Asked to send them too, they tell why they can't be.
     rest = found.exclude(pk__in=sendable.order_by().values("pk")).order_by("pk")
     stuck = list(rest.values_list("pk", flat=True)[:REFUSALS_NAMED])
-    also = send_again(stuck, states=(DeliveryState.FAILED,))
+    also = _send(stuck)
     return Handled(handled.done + len(also.queued), handled.refused | also.refused, len(ids) > MOST_AT_ONCE)
+
+
+def _send(ids: Collection[str]) -> Resent:
+    return send_again(ids, states=(DeliveryState.FAILED,), whole_schedule=True, recorded_as="redriven")
 
 
 def discard(*, ids: Collection[str]) -> Handled:
@@ -88,12 +95,26 @@ def discard(*, ids: Collection[str]) -> Handled:
         waiting = [row.pk for row in rows if row.state in _WAITING and not row.in_flight()]
         Delivery.unscoped.filter(pk__in=dead).update(dead_reason=DeadReason.DISCARDED)
         bury(Delivery.unscoped.filter(pk__in=waiting), DeadReason.DISCARDED, DISCARDED)
-    handled.done = len(dead) + len(waiting)
+        set_aside = {*dead, *waiting}
+        _record_discarded(Counter(row.endpoint_id for row in rows if row.pk in set_aside))
+    handled.done = len(set_aside)
     states = {row.pk: DeliveryState(row.state).label.lower() for row in rows}
     for each in ids:
-        if each not in {*dead, *waiting}:
+        if each not in set_aside:
             handled.refused[each] = f"It is {states[each]}." if each in states else "There is no such delivery."
     return handled
+
+
+def _record_discarded(counts: Counter[str]) -> None:
+    for endpoint in Endpoint.objects.filter(pk__in=counts).order_by("pk"):
+        audit.record(
+            tenant_id=endpoint.tenant_id,
+            action="endpoint.discarded",
+            object_type="endpoint",
+            object_id=endpoint.pk,
+            object_name=endpoint.name,
+            changes={"count": [None, counts[endpoint.pk]]},
+        )
 
 
 def discard_found(found: QuerySet[Delivery]) -> Handled:

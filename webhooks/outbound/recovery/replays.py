@@ -23,7 +23,16 @@ from integrations.runtime.queue import enqueue
 from integrations.tenancy import audit
 from webhooks.outbound.endpoints.services import require_on
 from webhooks.outbound.event_types import TEST_EVENT
-from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event, Replay, ReplayMode, ReplayState
+from webhooks.outbound.models import (
+    DeadReason,
+    Delivery,
+    DeliveryState,
+    Endpoint,
+    Event,
+    Replay,
+    ReplayMode,
+    ReplayState,
+)
 from webhooks.outbound.publishing.publish import OPERATIONAL, owe, wants
 from webhooks.outbound.recovery.resending import send_again
 
@@ -75,7 +84,8 @@ def start_replay(
     """Begin to send the endpoint's events of `since` <= time of publishing < `until` again, inside the tenant's scope.
 
     `until` is now where it is not given or lies ahead. `types` are event types or wildcards; empty: all. Each is sent by the
-    rules of `retry_delivery`; what was never owed becomes owed as if it had just been published. Tests are left out.
+    rules of `retry_delivery`, with a whole schedule of tries; what a person discarded only in mode `all`. What was never owed
+    becomes owed as if it had just been published. Tests are left out.
 
     Raises `InvalidRequest` for a window that is empty or longer than 90 days, and `Conflict` while the endpoint is off or
     another replay of it runs.
@@ -161,11 +171,12 @@ class ReplayJob(LocalJob):
             why = "waits until less is owed" if endpoint.is_active else "waits until the endpoint is on again"
             self._wait(item, replay, why)
             return
-        page = _page(replay, endpoint, min(room, PAGE))
-        _queue_page(replay, endpoint, page)
-        if not page:
+        ids = _next_ids(replay, endpoint, min(room, PAGE))
+        if not ids:
             _end(replay, ReplayState.DONE, "")
             return
+        _queue_page(replay, endpoint, _locked(ids))
+        replay.cursor = ids[-1]  # though none of them may be there any more: what comes after them may
         replay.detail = ""
         replay.save(update_fields=["cursor", "looked_at", "queued", "detail"])
         self._go_on(item, waits=0)
@@ -231,7 +242,9 @@ def _candidates(replay: Replay) -> QuerySet[Event]:
     events = Event.unscoped.filter(tenant_id=replay.tenant_id, created__gte=replay.since, created__lt=replay.until)
     events = events.exclude(_TESTS).exclude(payload="").filter(_matching(replay.types))
     mine = Delivery.unscoped.filter(event=OuterRef("pk"), endpoint_id=replay.endpoint_id)
-    failed, finished = mine.filter(state="failed"), mine.filter(state__in=["failed", "delivered"])
+    # What a person discarded is not sent behind their back: it takes `all`.
+    failed = mine.filter(state="failed").exclude(dead_reason=DeadReason.DISCARDED)
+    finished = mine.filter(state__in=["failed", "delivered"])
     own_troubles = Q(type__startswith=OPERATIONAL, object_id=replay.endpoint_id)
     never_owed = ~Exists(mine) & _matching(replay.endpoint.events) & ~own_troubles
     if replay.mode == ReplayMode.FAILED:
@@ -252,10 +265,13 @@ def _matching(patterns: Sequence[str]) -> Q:
     return condition
 
 
-def _page(replay: Replay, endpoint: Endpoint, size: int) -> list[Event]:
-    """Return the next events, their rows locked: while they are, nobody takes their payload away."""
+def _next_ids(replay: Replay, endpoint: Endpoint, size: int) -> list[str]:
     replay.endpoint = endpoint
-    ids = list(_candidates(replay).filter(pk__gt=replay.cursor).order_by("pk").values_list("pk", flat=True)[:size])
+    return list(_candidates(replay).filter(pk__gt=replay.cursor).order_by("pk").values_list("pk", flat=True)[:size])
+
+
+def _locked(ids: Sequence[str]) -> list[Event]:
+    """Return these events, as far as they are still kept, their rows locked: nobody takes their payload away meanwhile."""
     return list(Event.unscoped.select_for_update(no_key=True).filter(pk__in=ids).order_by("pk"))
 
 
@@ -264,13 +280,13 @@ def _queue_page(replay: Replay, endpoint: Endpoint, page: list[Event]) -> None:
     queued = 0
     if known and replay.mode != ReplayMode.MISSING:
         wanted = {DeliveryState.FAILED} if replay.mode == ReplayMode.FAILED else {DeliveryState.FAILED, DeliveryState.DELIVERED}
-        queued = len(send_again(list(known.values()), states=wanted).queued)
+        everything = replay.mode == ReplayMode.ALL
+        sent = send_again(list(known.values()), states=wanted, whole_schedule=True, discarded=everything, recorded_as="")
+        queued = len(sent.queued)
     if replay.mode != ReplayMode.FAILED:
         for event in page:
             if event.pk not in known and event.payload and _fits(endpoint, event):
                 queued += len(owe(event, [endpoint]))
-    if page:
-        replay.cursor = page[-1].pk
     replay.looked_at += len(page)
     replay.queued += queued
 

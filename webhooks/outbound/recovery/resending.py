@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from django.db import transaction
 from django.db.models import Case, F, PositiveIntegerField, When
+from django.db.models.functions import Greatest
 
 from integrations.contracts import clock
 from integrations.contracts.errors import Conflict
-from webhooks.outbound.delivery.schedule import MAX_AGE
-from webhooks.outbound.models import Delivery, DeliveryState, Endpoint
+from integrations.tenancy import audit
+from webhooks.outbound.delivery.schedule import MAX_AGE, attempts_of
+from webhooks.outbound.event_types import TEST_EVENT
+from webhooks.outbound.models import DeadReason, Delivery, DeliveryState, Endpoint
 from webhooks.outbound.publishing.publish import nudge
 
 FINISHED = (DeliveryState.FAILED, DeliveryState.DELIVERED)
@@ -28,7 +31,8 @@ class Resent:
 def retry_delivery(*, endpoint: Endpoint, delivery_id: str) -> Delivery:
     """Send a delivery now, inside the tenant's scope. The rules:
 
-    - one that waits for its next automatic try is tried now in its place; if it fails, the schedule goes on from there;
+    - one that waits for its next automatic try is tried now in its place; if it fails, the schedule goes on from there (one
+      more where its worker died in the last try);
     - one that gathers for a batch goes alone, now;
     - one that failed or was delivered gets one more try, with the next attempt number, alone even if it first went out in a
       batch; what was delivered once stays `delivered` even if this try fails;
@@ -47,10 +51,20 @@ def retry_delivery(*, endpoint: Endpoint, delivery_id: str) -> Delivery:
     return found
 
 
-def send_again(ids: Collection[str], *, states: Collection[DeliveryState] | None = None) -> Resent:
+def send_again(
+    ids: Collection[str],
+    *,
+    states: Collection[DeliveryState] | None = None,
+    whole_schedule: bool = False,
+    discarded: bool = True,
+    recorded_as: str = "resent",
+) -> Resent:
     """Make these deliveries of the scope's tenant due now, by the rules of `retry_delivery`; `states` narrows them to those in
-    one of these states at this moment. Ids that are not there are passed over. All of it is one transaction, the caller's if
-    there is one.
+    one of these states at this moment, and without `discarded` those that a person set aside stay so. Ids that are not there
+    are passed over. All of it is one transaction, the caller's if there is one.
+
+    With `whole_schedule` what had ended gets as many tries as a new delivery of its endpoint, a test still one. For each
+    endpoint `endpoint.<recorded_as>` is put on record with the count; empty: the caller sees to that.
 
     Locks the endpoints, then the deliveries, each in the order of their ids.
     """
@@ -61,15 +75,27 @@ def send_again(ids: Collection[str], *, states: Collection[DeliveryState] | None
         locked = Endpoint.objects.select_for_update(no_key=True).filter(pk__in=endpoint_ids).order_by("pk")
         endpoints = {endpoint.pk: endpoint for endpoint in locked}
         rows = Delivery.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk").select_related("event")
+        by_tries: dict[int, list[str]] = {}
+        by_endpoint: dict[str, list[str]] = {}
         for row in rows:
+            endpoint = endpoints[row.endpoint_id]
             if states is not None and row.state not in states:
                 done.refused[row.pk] = f"It is {DeliveryState(row.state).label.lower()} by now."
-            elif reason := refusal(row, endpoints[row.endpoint_id]):
+            elif not discarded and row.dead_reason == DeadReason.DISCARDED:
+                done.refused[row.pk] = "It was discarded."
+            elif reason := refusal(row, endpoint):
                 done.refused[row.pk] = reason
             else:
+                whole = whole_schedule and row.event.type != TEST_EVENT
+                by_tries.setdefault(attempts_of(endpoint.retry_delays) if whole else 1, []).append(row.pk)
+                by_endpoint.setdefault(row.endpoint_id, []).append(row.pk)
                 done.queued.append(row.pk)
+        for tries, mine in by_tries.items():
+            _make_due(mine, tries)
+        if recorded_as:
+            for endpoint_id, mine in sorted(by_endpoint.items()):
+                _record(endpoints[endpoint_id], recorded_as, mine)
         if done.queued:
-            _make_due(done.queued)
             nudge()
     return done
 
@@ -91,12 +117,13 @@ def refusal(delivery: Delivery, endpoint: Endpoint) -> str:
     return ""
 
 
-def _make_due(ids: Iterable[str]) -> None:
+def _make_due(ids: Iterable[str], tries: int) -> None:
     now = clock.now()
     Delivery.unscoped.filter(pk__in=list(ids)).update(
         attempts_allowed=Case(
-            When(state__in=FINISHED, then=F("attempts") + 1),
-            default=F("attempts_allowed"),
+            When(state__in=FINISHED, then=F("attempts") + tries),
+            # A worker that died in the last try has used it up.
+            default=Greatest(F("attempts_allowed"), F("attempts") + 1),
             output_field=PositiveIntegerField(),
         ),
         state=DeliveryState.PENDING,
@@ -105,4 +132,16 @@ def _make_due(ids: Iterable[str]) -> None:
         dead_reason="",
         expires_at=now + MAX_AGE,
         carrier=None,
+    )
+
+
+def _record(endpoint: Endpoint, what: str, ids: Sequence[str]) -> None:
+    one = {"delivery": [None, ids[0]]} if len(ids) == 1 else {}
+    audit.record(
+        tenant_id=endpoint.tenant_id,
+        action=f"endpoint.{what}",
+        object_type="endpoint",
+        object_id=endpoint.pk,
+        object_name=endpoint.name,
+        changes={"count": [None, len(ids)], **one},
     )

@@ -27,7 +27,10 @@ def _account(**changes: str) -> dict[str, str]:
     return {**FORM, **{f"value_{name}": str(value) for name, value in values.items()}}
 
 
-@pytest.mark.parametrize("role", ["operator", "admin", "auditor", "staff"])
+OTHERS = [pytest.param(role, marks=pytest.mark.slow) for role in ("operator", "auditor", "staff")]
+
+
+@pytest.mark.parametrize("role", ["admin", *OTHERS])
 def test_canary_is_on_no_page(role: str, world: World, browser_of: Browser) -> None:
     client = browser_of(role)
     shown = 0

@@ -32,6 +32,7 @@ def test_every_step_passes(live_server: Any, tenant: Tenant) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_a_key_that_may_not_fails_its_steps(live_server: Any, tenant: Tenant) -> None:
     _row, key = create_api_key(tenant=tenant, name="smoke", role="staff")
     done = run(live_server.url, key)

@@ -25,7 +25,7 @@ __all__ = ["school", "until"]  # fixtures, used by their names
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 Opener = Callable[..., Page]
 Shots = Callable[[Page, str], Path]
-SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+SIZES = pytest.mark.parametrize("size", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"])
 
 
 class SampleJob(jobs.LocalJob):

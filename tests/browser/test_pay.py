@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 Opener = Callable[..., Page]
 Shots = Callable[[Page, str], Path]
 Until = Callable[..., Any]
-SIZES = pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+SIZES = pytest.mark.parametrize("size", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"])
 SHOP = "/shop/done"
 LATER = 15_000
 """Milliseconds: a gateway that was asked just now is asked again after five seconds, when the page has renewed itself."""

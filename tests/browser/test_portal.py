@@ -48,6 +48,7 @@ def send_out() -> None:
     beside(deliver)
 
 
+@pytest.mark.slow
 @SIZES
 def test_a_developers_way(
     size: dict[str, int],

@@ -203,6 +203,7 @@ def test_email_with_a_file(
     look(page, shots, f"{name}-email-done")
 
 
+@pytest.mark.slow
 def test_keyboard_alone(office: School, live_server: Any, open_page: Opener) -> None:
     page = open_page(DESKTOP)
     page.goto(f"{live_server.url}/staff/sms/")
@@ -242,6 +243,7 @@ def tab_to(page: Page, target: Locator) -> None:
     raise AssertionError(f"{target} is not reached by the keyboard")
 
 
+@pytest.mark.slow
 def test_all_of_it_without_scripts(office: School, until: Until, live_server: Any, without_script: Page) -> None:
     page = without_script
     log_in(page, live_server.url, "/staff/email/")

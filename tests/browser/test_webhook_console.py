@@ -66,7 +66,7 @@ def rows(transactional_db: None, tenant: Tenant) -> dict[str, Any]:
     return {**made, "broken": endpoint, "tried": delivery}
 
 
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("size", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"])
 def test_the_webhook_pages_are_readable(
     open_page: Callable[..., Page],
     shots: Callable[[Page, str], Path],

@@ -45,6 +45,11 @@ SOURCE = {
 }
 
 
+def another(note: str) -> dict[str, Any]:
+    """Another order: two of the same body, signed within the same second, would be one request."""
+    return {**ORDER, "note": note}
+
+
 class Shop:
     """The sender: signs what it says with the secret that it was given."""
 
@@ -124,15 +129,15 @@ def test_receive_order_webhook(own_system: Any, tenant: Tenant, other_tenant: Te
     assert (shown["received"], shown["rejected"]) == (1, 2)
 
     # A rotated secret counts for the overlap; without one it is over at once.
-    former = shop.signed(event="e-4")
+    former = shop.signed(another("e-4"), event="e-4")
     rotated = api.post(f"{SOURCES}/{shop.id}/rotate-secret", {"overlap_seconds": 600}, format="json").json()
     assert shop.send(*former).status_code == 200
     shop.secret = rotated["secret"]
-    assert shop.send(*shop.signed(event="e-5")).status_code == 200
-    superseded = shop.signed(event="e-6")
+    assert shop.send(*shop.signed(another("e-5"), event="e-5")).status_code == 200
+    superseded = shop.signed(another("e-6"), event="e-6")
     shop.secret = api.post(f"{SOURCES}/{shop.id}/rotate-secret", {"overlap_seconds": 0}, format="json").json()["secret"]
     assert shop.send(*superseded).status_code == 401
-    assert shop.send(*shop.signed(event="e-7")).status_code == 200
+    assert shop.send(*shop.signed(another("e-7"), event="e-7")).status_code == 200
     until(lambda: len(received()) == 4)
     assert all(each["verified"] for each in received())
 

@@ -54,6 +54,7 @@ def server_of(note: Path) -> tuple[int, Path]:
     return int(pid), Path(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_server_is_gone_when_the_run_has_ended(tmp_path: Path, workers: int) -> None:
     run, note = start_run(tmp_path, sleep=0, workers=workers)
@@ -63,6 +64,7 @@ def test_the_server_is_gone_when_the_run_has_ended(tmp_path: Path, workers: int)
     assert not folder.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_the_server_is_gone_after_an_interrupted_run(tmp_path: Path, number: signal.Signals) -> None:
     run, note = start_run(tmp_path, sleep=600)

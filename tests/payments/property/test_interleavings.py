@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 # Derandomised: the same search in every run, so that a change is blamed for what it broke. The deep
 # one looks elsewhere each time.
 DEFAULT = settings(
-    max_examples=12,
+    max_examples=8,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,

@@ -168,6 +168,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], list
     return explained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ordering", ["none", "all"])
 def test_no_statement_of_a_claim_walks_the_table(
     school: Tenant, make_endpoint: MakeEndpoint, plans: Callable[[Callable[[], Any]], list[str]], ordering: str

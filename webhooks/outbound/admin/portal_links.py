@@ -11,7 +11,7 @@ from integrations.adminbase.base import Button, TenantScopedAdmin
 from integrations.adminbase.render import badge, when
 from integrations.contracts import clock
 from webhooks.outbound.models import PortalLink
-from webhooks.outbound.portal.links import revoke_link
+from webhooks.outbound.portal.links import are_good, revoke_link
 
 
 @admin.register(PortalLink)
@@ -58,7 +58,10 @@ class PortalLinkAdmin(TenantScopedAdmin):
     def shown_state(self, obj: PortalLink) -> SafeString:
         if obj.revoked_at is not None:
             return badge("revoked")
-        return badge("active") if obj.expires_at > clock.now() else badge("expired")
+        if obj.expires_at <= clock.now():
+            return badge("expired")
+        good = PortalLink.objects.filter(are_good(), pk=obj.pk).exists()
+        return badge("active") if good else badge("expired", "ended with its key")
 
     @display(description="May be embedded by")
     def shown_ancestors(self, obj: PortalLink) -> str:

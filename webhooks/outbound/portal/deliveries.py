@@ -9,14 +9,13 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_POST, require_safe
 
-from integrations.contracts.errors import Conflict
 from integrations.contracts.ids import is_id
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint
 from webhooks.outbound.portal.access import Visitor, show, to
 from webhooks.outbound.portal.endpoints import endpoint_of, shown
 from webhooks.outbound.portal.forms import DeadLetterForm, DeliveryFilterForm
 from webhooks.outbound.publishing import formats
-from webhooks.outbound.recovery.resending import retry_delivery
+from webhooks.outbound.recovery.resending import retry_delivery, send_again
 
 ROWS = 50
 WAITING = (DeliveryState.PENDING, DeliveryState.GATHERING, DeliveryState.BATCHED)
@@ -90,12 +89,9 @@ def dead_letters(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 def redrive(request: HttpRequest, visitor: Visitor) -> HttpResponse:
     """Send chosen dead letters again; those that can't be are named with the reason."""
     chosen = [each for each in request.POST.getlist("delivery") if is_id("dlv", each)][:SENT_AGAIN]
-    refused = []
-    for delivery in _dead(visitor).filter(pk__in=chosen):
-        try:
-            retry_delivery(endpoint=delivery.endpoint, delivery_id=delivery.pk)
-        except Conflict as error:
-            refused.append((delivery, error.message))
+    found = list(_dead(visitor).filter(pk__in=chosen))
+    resent = send_again([each.pk for each in found], states={DeliveryState.FAILED}, whole_schedule=True, recorded_as="redriven")
+    refused = [(each, resent.refused[each.pk]) for each in found if each.pk in resent.refused]
     if refused or not chosen:
         return _dead_letters(request, visitor, refused=refused, empty=not refused)
     return to(visitor, "dead_letters", done="redriven")

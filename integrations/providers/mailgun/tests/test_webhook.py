@@ -94,6 +94,8 @@ def test_without_a_key_or_a_config_everything_is_refused() -> None:
         {"signature": 1},
         {"signature": "é" * 64},
         {"signature": ["a"]},
+        {"signature": "\ud800"},
+        {"token": "\ud800"},
         {"timestamp": None},
         {"token": None},
         {"token": {}},

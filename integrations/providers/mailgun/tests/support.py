@@ -137,7 +137,7 @@ def email(*envelopes: Envelope, **given: Any) -> EmailMessage:
 
 def signed(data: Any, *, key: str = SIGNING_KEY, stamp: str = "1795249011", token: str = "ab" * 25, **block: Any) -> bytes:
     """Return a webhook's body with a signature that holds, unless `block` says otherwise."""
-    digest = hmac.new(key.encode(), f"{stamp}{token}".encode(), hashlib.sha256).hexdigest()
+    digest = hmac.new(key.encode(), f"{stamp}{token}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
     return json.dumps(
         {"signature": {"timestamp": stamp, "token": token, "signature": digest, **block}, "event-data": data}
     ).encode()

@@ -39,9 +39,9 @@ def test_isolation(receiver: ReceiverProcess) -> None:
     result = scenarios.isolation(receiver.url, others=2, events=3, waiting=5, seconds=30.0)
     sound(result)
     assert {name.partition("_")[0] for name in result.figures} == {"beside", "alone"}
-    assert Delivery.unscoped.filter(state=DeliveryState.DELIVERED).count() == 3 * 2 * 3, "three runs of the healthy ones"
+    assert Delivery.unscoped.filter(state=DeliveryState.DELIVERED).count() == 6 * 2 * 3, "six runs of the healthy ones"
     waiting = Delivery.unscoped.exclude(state=DeliveryState.DELIVERED)
-    assert waiting.count() == 5
+    assert waiting.count() == 3 * 5
     assert set(waiting.values_list("endpoint__url", flat=True)) == {f"{receiver.url}/slow/30.0"}
 
 

@@ -116,7 +116,7 @@ def test_a_delayed_callback_waits_for_its_time(running: running_simulators, rece
     receiver.wait(1, "/normal")
     clock.advance(29)
     assert receiver.at("/late") == []
-    assert states(running) == ["done", "pending"]
+    wait_for(lambda: states(running) == ["done", "pending"])
     clock.advance(1)
     assert len(receiver.wait(1, "/late")) == 1
 

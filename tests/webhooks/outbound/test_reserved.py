@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from threading import Event as Flag
@@ -83,7 +84,7 @@ def test_a_storm_of_retries_does_not_starve_a_first_try(
         receiver.answers[f"/storm{number}"] = [Answer(hold=hold)]
         backlog(storm, 20, attempts=1)
     make_endpoint(studio, "/fresh")
-    limits = Limits(in_flight=8, tenant=1.0, poll=0.05, stop_check=0.02, timeouts=Timeouts(total=15))
+    limits = Limits(in_flight=8, tenant=math.inf, poll=0.05, stop_check=0.02, timeouts=Timeouts(total=15))
     runner = Thread(target=deliver, args=(limits,), kwargs={"stop": hold.is_set})
     runner.start()
     try:

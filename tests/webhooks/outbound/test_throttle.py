@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import math
 from collections import Counter
 from threading import Barrier, Thread
 from threading import Event as Flag
@@ -163,10 +164,22 @@ def test_a_tenant_gets_no_more_than_its_share(
     make_endpoint(studio, max_in_flight=8)
     publish_many(school, 8)
     publish_many(studio, 3)
-    first = Counter(each.tenant_id for each in claims.claim(100, per_tenant=10, held={school.pk: 4}))
-    assert first == {school.pk: 6, studio.pk: 3}
-    assert claims.claim(100, per_tenant=10, held={school.pk: 10, studio.pk: 3}) == []
-    assert len(claims.claim(100, retries=0, per_tenant=10, held={school.pk: 9})) == 1
+    places = claims.Places(free=16, held=Counter({school.pk: 4}))
+    first = Counter(each.tenant_id for each in claims.claim(100, places=places))
+    assert first == {school.pk: 5, studio.pk: 3}, "nine held, eight free"
+    assert (places.free, places.held) == (8, {school.pk: 9, studio.pk: 3})
+    assert claims.claim(100, places=claims.Places(free=8, held=Counter({school.pk: 8}))) == []
+    assert len(claims.claim(100, retries=0, places=claims.Places(free=9, held=Counter({school.pk: 8})))) == 1
+    assert len(claims.claim(3, places=claims.Places(free=3, share=math.inf, held=Counter({school.pk: 99})))) == 3
+
+
+def test_a_newcomer_finds_room_beside_tenants_who_took_all_they_could() -> None:
+    places = claims.Places(free=400)
+    for tenant in range(1, 6):
+        while not places.none_for(tenant):
+            places.take(tenant)
+    assert [places.held[tenant] for tenant in range(1, 6)] == [200, 100, 50, 25, 13]
+    assert places.free == 12
 
 
 def test_an_engine_keeps_places_for_other_tenants(
@@ -180,14 +193,14 @@ def test_an_engine_keeps_places_for_other_tenants(
     runner = Thread(target=deliver, args=(Limits(in_flight=8, poll=0.05, stop_check=0.02),))
     runner.start()
     try:
-        wait_until(lambda: len(receiver.at("/slow")) == 2)
+        wait_until(lambda: len(receiver.at("/slow")) == 4)
         publish_many(studio, 8)
         wait_until(lambda: len(receiver.at("/quick")) == 8)
-        assert len(receiver.at("/slow")) == 2
+        assert len(receiver.at("/slow")) == 4
     finally:
         hold.set()
         runner.join(30)
-    assert receiver.most_in_flight["/slow"] == 2
+    assert receiver.most_in_flight["/slow"] == 4
     assert not Delivery.unscoped.exclude(state=DeliveryState.DELIVERED).exists()
 
 

@@ -173,21 +173,28 @@ class _Picked:
 
 
 @dataclass(slots=True)
-class _Tenants:
-    """How many deliveries each tenant holds of the caller's places, and how many it may."""
+class Places:
+    """The places of whoever claims, and who holds them. A tenant may hold `share` for each one that is free at that moment:
+    alone it gets half of them where that is 1, beside others less, and there is always something left for a newcomer."""
 
-    most: float
-    held: Counter[int]
+    free: float = math.inf
+    share: float = 1.0
+    held: Counter[int] = field(default_factory=Counter)
+
+    def none_for(self, tenant_id: int) -> bool:
+        return self.held[tenant_id] >= self.share * self.free
 
     def full(self) -> list[int]:
-        return [tenant_id for tenant_id, count in self.held.items() if count >= self.most]
+        return [tenant_id for tenant_id in self.held if self.none_for(tenant_id)]
+
+    def take(self, tenant_id: int) -> None:
+        self.held[tenant_id] += 1
+        self.free -= 1
 
 
-def claim(
-    limit: int, *, retries: int | None = None, per_tenant: int | None = None, held: Mapping[int, int] | None = None
-) -> list[Claimed]:
-    """Lease up to `limit` due deliveries, no more than `retries` of them tried before (None: as many as there are), and none
-    of a tenant that would have more than `per_tenant` with those it has already: `held`, by tenant.
+def claim(limit: int, *, retries: int | None = None, places: Places | None = None) -> list[Claimed]:
+    """Lease up to `limit` due deliveries, no more than `retries` of them tried before (None: as many as there are), and no
+    more of a tenant than `places` leaves it (None: nobody is limited). What is leased takes its place there.
 
     Two processes never get the same one. An endpoint gets no more than it may have in flight, than its rate allows, than its
     breaker lets through, and nothing while it is paused. A lapsed lease leaves an attempt row `lost`, and is claimed again
@@ -196,9 +203,9 @@ def claim(
     now = clock.now()
     with transaction.atomic(), connection.cursor() as cursor:
         allowed = limit if retries is None else retries
-        tenants = _Tenants(math.inf if per_tenant is None else per_tenant, Counter(held or {}))
-        endpoints = _lock_endpoints(cursor, limit, allowed <= 0, tenants, now)
-        dead = _fill(cursor, endpoints, limit, allowed, tenants, now)
+        places = places or Places()
+        endpoints = _lock_endpoints(cursor, limit, allowed <= 0, places, now)
+        dead = _fill(cursor, endpoints, limit, allowed, places, now)
         _leave_what_is_too_much(cursor, endpoints)
         picked = {each.id: each for endpoint in endpoints for each in endpoint.taken}
         claimed = _lease(cursor, picked, now) if picked else []
@@ -208,9 +215,9 @@ def claim(
     return claimed
 
 
-def _lock_endpoints(cursor: Any, limit: int, first_tries_only: bool, tenants: _Tenants, now: datetime) -> list[_Open]:
+def _lock_endpoints(cursor: Any, limit: int, first_tries_only: bool, places: Places, now: datetime) -> list[_Open]:
     statement = _CANDIDATES.format(which=_FIRST_TRY if first_tries_only else "TRUE")
-    cursor.execute(statement, {"now": now, "limit": limit + SPARE, "full": tenants.full()})
+    cursor.execute(statement, {"now": now, "limit": limit + SPARE, "full": places.full()})
     rows = cursor.fetchall()
     if not rows:
         return []
@@ -241,15 +248,15 @@ def _tokens(rate: float, tokens: float, since: datetime | None, now: datetime) -
     return min(burst, tokens + elapsed * rate), max(now, since)
 
 
-def _fill(cursor: Any, endpoints: Sequence[_Open], limit: int, retries: int, tenants: _Tenants, now: datetime) -> list[str]:
+def _fill(cursor: Any, endpoints: Sequence[_Open], limit: int, retries: int, places: Places, now: datetime) -> list[str]:
     """Choose what each endpoint gets, in turns, so that none takes all; return those that died with their worker."""
     found = _pick(cursor, endpoints, now, first_tries_only=retries <= 0) if endpoints else {}
     dead = [each.id for rows in found.values() for each in rows if each.used_up]
-    left, retries = _deal(endpoints, found, limit, retries, tenants)
+    left, retries = _deal(endpoints, found, limit, retries, places)
     if left > 0 and retries <= 0 and any(each.attempts for rows in found.values() for each in rows):
         # Retries have used up their share, and stood before first tries of the same endpoint.
         found = _pick(cursor, endpoints, now, first_tries_only=True)
-        _deal(endpoints, found, left, 0, tenants)
+        _deal(endpoints, found, left, 0, places)
     return dead
 
 
@@ -270,7 +277,7 @@ def _pick(cursor: Any, endpoints: Iterable[_Open], now: datetime, *, first_tries
 
 
 def _deal(
-    endpoints: Sequence[_Open], found: dict[str, list[_Picked]], limit: int, retries: int, tenants: _Tenants
+    endpoints: Sequence[_Open], found: dict[str, list[_Picked]], limit: int, retries: int, places: Places
 ) -> tuple[int, int]:
     """Take one of each endpoint's rows after the other; return how many more may be taken, and how many of them retries."""
     queues = {}
@@ -282,13 +289,13 @@ def _deal(
             queue = queues[endpoint.id]
             while queue and queue[0].attempts and retries <= 0:
                 queue.pop(0)
-            full = len(endpoint.taken) >= endpoint.room or tenants.held[endpoint.tenant_id] >= tenants.most
+            full = len(endpoint.taken) >= endpoint.room or places.none_for(endpoint.tenant_id)
             if not queue or limit <= 0 or full:
                 queue.clear()
                 continue
             picked = queue.pop(0)
             endpoint.taken.append(picked)
-            tenants.held[endpoint.tenant_id] += 1
+            places.take(endpoint.tenant_id)
             limit, retries = limit - 1, retries - bool(picked.attempts)
     return limit, retries
 

@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -39,15 +39,16 @@ class Limits:
     """What one engine does at once; times in seconds.
 
     `retries` is the share of `in_flight` that deliveries may hold which were tried before: the rest is kept for first tries.
-    `tenant` is the share that one tenant may hold, so that one whose endpoints hang leaves room for the others.
+    `tenant` is how many places one tenant may hold for each that is free: one whose endpoints hang leaves room for the others,
+    and one that is alone is not held up (dynamic thresholds, as network switches share a buffer between ports).
     `gather` is how long outcomes wait for company before they are settled, `renew` how often leases are prolonged.
     `stop_grace` is what deliveries in flight get after a stop request; at the end of a shift they get their whole timeout.
     `settle_patience` is how long outcomes outlive a database that is away.
     """
 
-    in_flight: int = 200
+    in_flight: int = 400
     retries: float = 0.75
-    tenant: float = 0.25
+    tenant: float = 1.0
     batch: int = 64
     gather: float = 0.005
     renew: float = 10.0
@@ -130,10 +131,10 @@ class Engine:
     async def _claim(self, free: int) -> list[Claimed]:
         most = max(1, int(self._limits.in_flight * self._limits.retries))
         retries = most - sum(one.number > 1 for one in self._held.values())
-        each = max(1, int(self._limits.in_flight * self._limits.tenant))
         held = Counter(one.tenant_id for one in self._held.values())
+        places = claims.Places(self._limits.in_flight - len(self._held), self._limits.tenant, held)
         try:
-            return await self._in(self._claimer, lambda: _mended(lambda: _find_work(free, retries, each, held)))
+            return await self._in(self._claimer, lambda: _mended(lambda: _find_work(free, retries, places)))
         except DatabaseError as error:
             logger.warning("delivery_claim_failed", error=type(error).__name__)
         except Exception:
@@ -267,10 +268,10 @@ class Engine:
             await asyncio.sleep(2.0)
 
 
-def _find_work(free: int, retries: int, per_tenant: int, held: Mapping[int, int]) -> list[Claimed]:
+def _find_work(free: int, retries: int, places: claims.Places) -> list[Claimed]:
     """Form batches, and claim what is due."""
     batches.form()
-    return claims.claim(free, retries=max(0, retries), per_tenant=per_tenant, held=held)
+    return claims.claim(free, retries=max(0, retries), places=places)
 
 
 def _mended(work: Callable[[], T]) -> T:

@@ -16,7 +16,8 @@ from integrations.tenancy.route_names import route_template
 from tests.access.conftest import KEYS, codes
 from tests.factories import MovableClock
 
-pytestmark = pytest.mark.django_db
+# What is counted is counted by day: no test may run across midnight.
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("clock")]
 PAYMENTS = "/api/v1/payments"
 WithKey = Callable[..., tuple[APIClient, ApiKey]]
 

@@ -116,6 +116,7 @@ def test_a_revoked_key_offers_nothing_more(world: World, browser_of: Browser) ->
     assert page_url(row) not in client.get(list_url("integrations.apikey"), {"state": "active"}).content.decode()
 
 
+@pytest.mark.usefixtures("clock")  # it is one day from beginning to end
 def test_the_chart_shows_days_and_routes(world: World, browser_of: Browser) -> None:
     client, row = browser_of("admin"), world.ours["integrations.apikey"]
     assert "<svg viewBox" not in client.get(page_url(row)).content.decode()

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PATIENCE = 30_000
+"""Milliseconds: how long a busy machine may take until a page is as it should be."""
 
 
 def find_browser() -> str | None:
@@ -27,6 +29,7 @@ def chromium() -> Iterator[Browser]:
         pytest.skip(f"NO BROWSER FOUND ({', '.join(NAMES)}): browser tests are skipped; install one or set HUB_BROWSER")
     # Playwright keeps an event loop in this thread: Django's ORM would refuse to work beside it, and nobody else could run
     # one, so it ends with the module.
+    expect.set_options(timeout=PATIENCE)
     before = os.environ.get("DJANGO_ALLOW_ASYNC_UNSAFE")
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     try:
@@ -48,7 +51,7 @@ def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
 
     def make(size: dict[str, int] = DESKTOP) -> Page:
         context = chromium.new_context(viewport=size, color_scheme="light")  # type: ignore[arg-type]
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from integrations.messaging.models import Message, MessageTemplate, Recipient, SendingPolicy
 from integrations.models import Membership, Role, User
 from tests import factories
-from tests.browser.conftest import DESKTOP, PHONE, overflows
+from tests.browser.conftest import DESKTOP, PATIENCE, PHONE, overflows
 from tests.browser.test_console import beside
 from tests.flows.conftest import School, school, until
 
@@ -46,7 +46,7 @@ def office(school: School) -> School:
 @pytest.fixture
 def without_script(chromium: Browser) -> Iterator[Page]:
     context = chromium.new_context(viewport=PHONE, java_script_enabled=False)  # type: ignore[arg-type]
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(PATIENCE)
     yield context.new_page()
     context.close()
 
@@ -60,7 +60,7 @@ def log_in(page: Page, base: str, path: str) -> None:
 
 
 def messages(office: School) -> list[Message]:
-    return list(beside(lambda: list(Message.unscoped.filter(tenant=office.tenant).order_by("created"))))
+    return list(beside(lambda: list(Message.unscoped.filter(tenant=office.tenant).order_by("created", "pk"))))
 
 
 def addresses(message: Message) -> list[str]:

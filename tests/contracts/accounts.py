@@ -56,6 +56,6 @@ def connect(
         base_url=view.base_url,
         mask=Mask(keys={*provider.masked_keys, *provider.config.secret_names}, secrets=[str(v) for v in sealed.values()]),
         recorder=recorder or SilentRecorder(),
-        timeout=(2.0, 5.0),
+        timeout=(10.0, 30.0),
     )
     return provider.adapter_class(capability)(config=view, http=http, tokens=OneCallTokens(), clock=clock.now)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 from django.db import connections
+from django.db.models import Q
 from django_scopes import scope
 from rest_framework.test import APIClient
 
@@ -53,7 +54,7 @@ class School:
 
     def payments(self) -> list[Payment]:
         with scope(tenant=self.tenant):
-            return list(Payment.objects.order_by("created"))
+            return list(Payment.objects.order_by("created", "pk"))
 
     def timeline(self, payment_id: str) -> list[TimelineEntry]:
         with scope(tenant=self.tenant):
@@ -114,7 +115,7 @@ def school(
 def until() -> Callable[[Callable[[], Any]], Any]:
     """`until(check)`: work off queue and deliveries until `check()` gives something true; return that."""
 
-    def wait(check: Callable[[], Any], seconds: float = 15.0) -> Any:
+    def wait(check: Callable[[], Any], seconds: float = 60.0) -> Any:
         deadline = time.monotonic() + seconds
         while True:
             work_off()
@@ -130,6 +131,12 @@ def until() -> Callable[[Callable[[], Any]], Any]:
 
 def deliver() -> None:
     """Deliver what is due, in this process, and return when nothing is."""
-    due = Delivery.unscoped.filter(state="pending")
-    while due.filter(due_at__lte=clock.now()).exists():
-        engine.run_shift(lambda: not due.filter(due_at__lte=clock.now()).exists(), time.monotonic() + 5)
+    pending = Delivery.unscoped.filter(state="pending")
+
+    def nothing_left() -> bool:
+        # What is in flight too: a shift that is told to stop cuts it off after two seconds, and it would go out twice.
+        now = clock.now()
+        return not pending.filter(Q(due_at__lte=now) | Q(lease_until__gt=now)).exists()
+
+    while pending.filter(due_at__lte=clock.now()).exists():
+        engine.run_shift(nothing_left, time.monotonic() + 5)

@@ -43,7 +43,7 @@ def pay_bill(school: School, account: str = "INV-7", amount: int = 500) -> Any:
 
 def event_types(school: School) -> list[str]:
     with scope(tenant=school.tenant):
-        return list(Event.objects.filter(type__startswith="payment.").order_by("created").values_list("type", flat=True))
+        return list(Event.objects.filter(type__startswith="payment.").order_by("created", "pk").values_list("type", flat=True))
 
 
 def only_payment(school: School) -> Payment | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,13 +37,13 @@ def both(school: School) -> School:
 
 
 @pytest.fixture
-def down(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def down(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """`down(slug)`: nobody listens at this provider's address any more."""
+    taken = socket.socket()  # held for the whole test: nobody else can listen there meanwhile
+    taken.bind(("127.0.0.1", 0))
+    port = taken.getsockname()[1]
 
     def break_off(slug: str) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         real = registry.base_url
 
         def address(provider: Provider, environment: Environment) -> str:
@@ -51,7 +51,8 @@ def down(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
         monkeypatch.setattr(registry, "base_url", address)
 
-    return break_off
+    yield break_off
+    taken.close()
 
 
 def send(school: School, number: str, provider: str | None = None, **where: str) -> str:

@@ -156,7 +156,7 @@ def test_the_next_gateway_is_asked_where_the_first_one_certainly_did_nothing(
     until(lambda: shown(school, body["id"])["status"] == "succeeded")
     assert money(school, "pesapal", body["id"]) == []
     with scope(tenant=school.tenant):
-        kinds = Payment.objects.get(pk=body["id"]).operations.order_by("created").values_list("provider", "status")
+        kinds = Payment.objects.get(pk=body["id"]).operations.order_by("created", "pk").values_list("provider", "status")
         assert list(kinds) == [("pesapal", "failed"), ("flutterwave", "succeeded")]
 
 

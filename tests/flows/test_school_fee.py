@@ -34,7 +34,7 @@ def number(tail: str) -> str:
 
 def events(school: School) -> list[str]:
     with scope(tenant=school.tenant):
-        return list(Event.objects.filter(type__startswith="payment.").order_by("created").values_list("type", flat=True))
+        return list(Event.objects.filter(type__startswith="payment.").order_by("created", "pk").values_list("type", flat=True))
 
 
 def test_a_fee_is_asked_for_confirmed_receipted_and_reported(school: School, until: Until) -> None:

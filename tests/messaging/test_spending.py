@@ -27,6 +27,7 @@ from tests.messaging.test_api import send as post
 
 D = Decimal
 NUMBERS = [f"+2547120000{number:02}" for number in range(20)]
+pytestmark = pytest.mark.usefixtures("clock")  # caps are by day or month: no test may run across the end of one
 
 
 def policy(account: Account, **changes: Any) -> SendingPolicy:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from integrations.messaging.templating import MissingVariables, TemplateError, check_template, render, variables_of
@@ -72,6 +72,7 @@ def test_attributes_of_objects_are_out_of_reach() -> None:
         render("{{ name.__class__ }}", {"name": "Jane"})
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_whatever_is_accepted_is_rendered_without_an_error(text: str) -> None:
     try:

@@ -22,9 +22,11 @@ class MailServer:
     """
 
     def __init__(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        # Held to the end, without listening: while the server is away nobody else can be there in its place.
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._place.bind(("127.0.0.1", 0))
+        self.port: int = self._place.getsockname()[1]
         self.answers: dict[str, str] = {}
         self.received: list[EmailMessage] = []
         self.envelopes: list[tuple[str, list[str]]] = []
@@ -40,6 +42,10 @@ class MailServer:
         if self._controller is not None:
             self._controller.stop()
             self._controller = None
+
+    def close(self) -> None:
+        self.stop()
+        self._place.close()
 
     # --- what the server asks its handler ------------------------------------------------------------------------------
 
@@ -82,7 +88,11 @@ def refuse_login(server: Any, session: Any, envelope: Any, mechanism: str, data:
 def running_mail_server(settings: Any) -> Iterator[MailServer]:
     """A server that the hub is set up to use."""
     server = MailServer()
-    server.start()
+    try:
+        server.start()
+    except BaseException:
+        server.close()
+        raise
     settings.MAIL_ENABLED = True
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", server.port
@@ -91,4 +101,4 @@ def running_mail_server(settings: Any) -> Iterator[MailServer]:
     try:
         yield server
     finally:
-        server.stop()
+        server.close()

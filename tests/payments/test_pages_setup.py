@@ -132,7 +132,7 @@ def test_who_leaves_but_has_agreed_is_told_so(start: Start, gateway: Gateway) ->
 def test_a_refusal_says_why(code: str, why: str, start: Start, gateway: Gateway) -> None:
     setup = start("failed", failure=Failure.of(code, "provider text 4711"))
     text = text_of(get(setup, "/return"))
-    assert ("Your card could not be saved" in text, why in text, "4711" in text) == (True, True, False)
+    assert ("Your card could not be saved" in text, why in text, "provider text" in text) == (True, True, False)
     assert asked(gateway) == 0
 
 

@@ -178,4 +178,6 @@ def test_a_delivery_cut_off_in_flight_comes_again_under_the_same_id(stack: Stack
     wait_for(stack.whole, "the hub to be whole again")
 
     assert fee.assert_done_once() == 1
+    # The school has an event a moment before its try is booked.
+    wait_for(lambda: len(fee.deliveries()) > 1, "the second try to be booked", 30)
     assert fee.deliveries() == ["lost", ""]

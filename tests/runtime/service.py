@@ -23,7 +23,7 @@ from integrations.contracts.provider import Provider, RateLimit
 from integrations.contracts.schema import ConfigSchema, Secret, Text
 
 SLUG = "sample-crm"
-GATE_SECONDS = 10.0
+GATE_SECONDS = 30.0
 
 
 @dataclass
@@ -164,7 +164,7 @@ def sample_provider(url: str, **changes: Any) -> Provider:
         "base_urls": {Environment.PRODUCTION: url},
         "is_global": True,
         "rate_limit": RateLimit(rate=1000, burst=10_000),
-        "timeout": (2.0, 5.0),
+        "timeout": (5.0, 20.0),
         **changes,
     }
     return Provider(**values)

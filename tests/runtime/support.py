@@ -92,7 +92,7 @@ def together(count: int, function: Callable[[int], Any]) -> list[Any]:
     start = threading.Barrier(count)
 
     def one(number: int) -> Any:
-        start.wait(20)
+        start.wait(60)
         try:
             return function(number)
         except Exception as error:  # noqa: BLE001 the caller looks at it

@@ -34,7 +34,7 @@ def run_and_lose_the_connection(item: QueueItem, service: Service) -> Outcome:
 
     thread = threading.Thread(target=work)
     thread.start()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not service.received:
         assert time.monotonic() < deadline, "the call was never made"
         time.sleep(0.01)
@@ -42,7 +42,7 @@ def run_and_lose_the_connection(item: QueueItem, service: Service) -> Outcome:
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", backend)
         assert cursor.fetchone() == (True,)
     service.gate.set()
-    thread.join(20)
+    thread.join(60)
     return outcome[0]
 
 

@@ -179,7 +179,7 @@ def test_a_worker_that_hangs_beyond_its_lease_sends_once_and_its_answer_counts(
     assert recover_lapsed() == 1
     assert claim(10) == []
     service.gate.set()
-    thread.join(10)
+    thread.join(60)
 
     assert [outcome.state for outcome in outcomes] == [QueueState.COMPLETED]
     assert len(service.received) == 1

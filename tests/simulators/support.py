@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self, TypeVar
 
+from integrations.simulators import ManualClock, running_simulators
+
 T = TypeVar("T")
-DEADLINE = 10.0
+DEADLINE = 30.0
 
 
 def wait_for(look: Callable[[], T | None], *, deadline: float = DEADLINE) -> T:
@@ -24,6 +26,37 @@ def wait_for(look: Callable[[], T | None], *, deadline: float = DEADLINE) -> T:
         if time.monotonic() > end:
             raise AssertionError(f"nothing true within {deadline} s, last: {found!r}")
         time.sleep(0.01)
+
+
+def at_rest(running: running_simulators) -> bool:
+    """Return whether all that is due is done: a callback that has arrived is booked too, and what follows from it planned."""
+    due = "SELECT 1 FROM jobs WHERE state IN ('begun', 'held') OR (state = 'pending' AND due <= ?)"
+    return not running.store.rows(due, running.clock.now())
+
+
+def pass_time(running: running_simulators, clock: ManualClock, seconds: float) -> bool:
+    """Move the clock on, but only once all that was due is done: so webhooks come in their order. Return whether it was."""
+    quiet = at_rest(running)
+    if quiet:
+        clock.advance(seconds)
+    return quiet
+
+
+def let_pass(running: running_simulators, clock: ManualClock, step: float, came: Callable[[], list[T]], count: int) -> list[T]:
+    """Move the clock on by steps until `came` has `count`; return that, all that was due by then being done."""
+    wait_for(lambda: at_rest(running))
+    clock.advance(step)
+
+    def look() -> list[T]:
+        if not at_rest(running):
+            return []
+        found = came()
+        if len(found) >= count:
+            return found
+        clock.advance(step)
+        return []
+
+    return wait_for(look)
 
 
 @dataclass
@@ -40,7 +73,10 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A server that records what is posted to it. `answer` is (status, body); `gate`, if set, holds every answer back."""
+    """A server that records what is posted to it. `answer` is (status, body); `gate`, if set, holds every answer back.
+
+    What a request is answered is settled before it is recorded: whoever has seen it may change `answer` for the next one.
+    """
 
     answer: tuple[int, bytes] = (200, b'{"ResultCode":0,"ResultDesc":"Success"}')
     gate: threading.Event | None = None
@@ -53,10 +89,10 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
+                status, answer = receiver.answer
                 receiver.received.append(Received(self.path, {k.lower(): v for k, v in self.headers.items()}, body))
                 if receiver.gate:
                     receiver.gate.wait(DEADLINE)
-                status, answer = receiver.answer
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -15,17 +15,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from integrations.simulators import ManualClock, PortTaken, StateInUse, running_simulators
+from integrations.simulators import ManualClock, PortTaken, StateInUse, Store, running_simulators
 from tests.simulators.counter import CounterSimulator
 from tests.simulators.support import Receiver, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def launch(port: int, state_dir: Path) -> subprocess.Popen[str]:
@@ -38,19 +32,20 @@ def launch(port: int, state_dir: Path) -> subprocess.Popen[str]:
     )
 
 
-def healthy(port: int) -> bool:
-    try:
-        return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=1).status_code == 200
-    except requests.ConnectionError:
-        return False
+def first_line(process: subprocess.Popen[str]) -> str:
+    """Return what it says once it serves: where."""
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 @contextmanager
-def serving(port: int, state_dir: Path) -> Iterator[subprocess.Popen[str]]:
-    process = launch(port, state_dir)
+def serving(state_dir: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server of its own on a port that is free, and its URL."""
+    process = launch(0, state_dir)
     try:
-        wait_for(lambda: healthy(port))
-        yield process
+        found = re.match(r"simulators on (http://127\.0\.0\.1:\d+) ", first_line(process))
+        assert found, process.communicate()
+        yield process, found[1]
     finally:
         process.kill()
         process.communicate()
@@ -62,41 +57,41 @@ def kill(process: subprocess.Popen[str]) -> None:
 
 
 def test_callbacks_not_yet_sent_go_out_once_after_a_kill(tmp_path: Path, receiver: Receiver) -> None:
-    port = free_port()
-    with serving(port, tmp_path) as process:
+    with serving(tmp_path) as (process, url):
         for _ in range(5):
-            requests.post(
-                f"http://127.0.0.1:{port}/counter/v1/add", json={"callback_url": receiver.url, "delay": 2.0}, timeout=5
-            )
+            requests.post(f"{url}/counter/v1/add", json={"callback_url": receiver.url, "delay": 600}, timeout=5)
         kill(process)
     assert receiver.received == []
-    with serving(port, tmp_path):
+    # Their time comes while nobody serves.
+    store = Store(tmp_path)
+    assert store.execute("UPDATE jobs SET due = 0") == 5
+    store.close()
+    with serving(tmp_path) as (_process, url):
         found = receiver.wait(5)
         assert sorted(each.json()["n"] for each in found) == [1, 2, 3, 4, 5]
-        acks = wait_for(lambda: a if len(a := state(port)["acks"]) == 5 else None)
+        acks = wait_for(lambda: a if len(a := state(url)["acks"]) == 5 else None)
         assert sorted(acks) == [[n, 200] for n in range(1, 6)]
     assert len(receiver.received) == 5
 
 
-def state(port: int) -> dict[str, list[list[int]]]:
-    return requests.get(f"http://127.0.0.1:{port}/control/counter/state", timeout=5).json()  # type: ignore[no-any-return]
+def state(url: str) -> dict[str, list[list[int]]]:
+    return requests.get(f"{url}/control/counter/state", timeout=5).json()  # type: ignore[no-any-return]
 
 
 def test_a_callback_whose_sending_had_begun_is_never_sent_again(tmp_path: Path) -> None:
-    port = free_port()
     with Receiver(gate=threading.Event()) as receiver:
-        with serving(port, tmp_path) as process:
-            requests.post(f"http://127.0.0.1:{port}/counter/v1/add", json={"callback_url": receiver.url}, timeout=5)
+        with serving(tmp_path) as (process, url):
+            requests.post(f"{url}/counter/v1/add", json={"callback_url": receiver.url}, timeout=5)
             receiver.wait(1)
             kill(process)
         assert receiver.gate is not None
         receiver.gate.set()
-        with serving(port, tmp_path):
-            assert state(port)["acks"] == [[1, None]]
+        with serving(tmp_path) as (_process, url):
+            assert state(url)["acks"] == [[1, None]]
             # A later callback of the restarted server arrives, so the first had every chance to be sent again.
-            requests.post(f"http://127.0.0.1:{port}/counter/v1/add", json={"callback_url": receiver.url}, timeout=5)
+            requests.post(f"{url}/counter/v1/add", json={"callback_url": receiver.url}, timeout=5)
             receiver.wait(2)
-            jobs = requests.get(f"http://127.0.0.1:{port}/control/counter/callbacks", timeout=5).json()
+            jobs = requests.get(f"{url}/control/counter/callbacks", timeout=5).json()
             assert jobs[1]["state"] == "interrupted"
         assert [each.json()["n"] for each in receiver.received] == [1, 2]
 
@@ -123,25 +118,28 @@ def test_two_servers_never_share_a_state_folder_or_a_port(tmp_path: Path) -> Non
             running_simulators([CounterSimulator], state_dir=tmp_path / "b", port=port).start()
         assert not (tmp_path / "b").exists()
         process = launch(port, tmp_path / "b")
-        _, problem = process.communicate(timeout=20)
+        _, problem = process.communicate(timeout=60)
         assert process.returncode == 2
         assert problem == (
             f"simulators cannot start: 127.0.0.1:{port} is not free; another program listens there; "
             "choose another with --port\n"
         )
-        process = launch(free_port(), tmp_path / "a")
-        _, problem = process.communicate(timeout=20)
+        process = launch(0, tmp_path / "a")
+        _, problem = process.communicate(timeout=60)
         assert (process.returncode, "another simulator server works on" in problem) == (2, True)
 
 
 def test_sigterm_stops_it_cleanly(tmp_path: Path) -> None:
-    port = free_port()
-    process = launch(port, tmp_path)
-    wait_for(lambda: healthy(port))
+    process = launch(0, tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    first = first_line(process)
     process.send_signal(signal.SIGTERM)
-    out, problem = process.communicate(timeout=20)
-    assert (process.returncode, problem) == (0, "")
-    lines = out.splitlines()
-    assert lines[0].startswith(f"simulators on http://127.0.0.1:{port} ")
-    assert lines[1].split()[:2] == ["counter", f"http://127.0.0.1:{port}/counter"]
+    assert process.wait(timeout=60) == 0
+    lines = [first.rstrip("\n"), *process.stdout.read().splitlines()]
+    assert process.stderr.read() == ""
+    url = first.split()[2]
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+    assert lines[0].startswith(f"simulators on {url} ")
+    assert lines[1].split()[:2] == ["counter", f"{url}/counter"]
     assert lines[-1] == "simulators stopped"

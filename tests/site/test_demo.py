@@ -32,11 +32,12 @@ def run_demo(var_dir: Path, port: int, simulator_port: int) -> subprocess.Comple
     )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_ports() -> list[int]:
+    """Return two ports that are free, and not the same one twice."""
+    with socket.socket() as one, socket.socket() as other:
+        for probe in (one, other):
+            probe.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1], other.getsockname()[1]]
 
 
 def test_keys_are_made_once_and_kept_in_a_private_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +86,7 @@ def test_a_taken_port_is_said_before_anything_is_started(tmp_path: Path, taken: 
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        ports = [free_port(), free_port()]
+        ports = free_ports()
         ports[taken] = listener.getsockname()[1]
         done = run_demo(tmp_path / "var", *ports)
     assert done.returncode == 2
@@ -102,7 +103,7 @@ def test_the_whole_demo_runs_and_runs_again(tmp_path: Path) -> None:
     server = EmbeddedPostgres(var_dir)
     try:
         for _ in range(2):
-            done = run_demo(var_dir, free_port(), free_port())
+            done = run_demo(var_dir, *free_ports())
             assert done.returncode == 0, done.stdout + done.stderr
             assert "FAILED" not in done.stdout
             assert "Timeline of pay_" in done.stdout

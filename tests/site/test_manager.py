@@ -24,7 +24,7 @@ def spec(name: str, code: str, *, stop_order: int = 0) -> ChildSpec:
         name=name,
         command=[sys.executable, "-c", code],
         environment=os.environ,
-        stop_timeout=5,
+        stop_timeout=60,
         stop_order=stop_order,
     )
 
@@ -117,7 +117,7 @@ def test_after_kill_of_the_manager_no_child_is_left(tmp_path: Path) -> None:
     pids = read_pids(log)
     manager.kill()
     manager.wait()
-    wait_until(lambda: not any(alive(pid) for pid in pids), seconds=3)
+    wait_until(lambda: not any(alive(pid) for pid in pids))
 
 
 def test_a_taken_port_is_named_with_its_owner_and_the_way_out() -> None:

@@ -155,7 +155,7 @@ def test_a_killed_supervisor_leaves_no_process_behind(worker: Worker) -> None:
     _, processes = worker.group()
     worker.process.kill()
     worker.process.wait()
-    wait_until(lambda: not any(alive(pid) for pid in all_pids(processes)), seconds=2)
+    wait_until(lambda: not any(alive(pid) for pid in all_pids(processes)))
 
 
 def test_sigterm_ends_everything_in_order(worker: Worker, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def test_the_rate_is_exact_and_every_request_counted_however_many_ask_at_once(te
     started, found, lock = threading.Barrier(4), [], threading.Lock()
 
     def work() -> None:
-        started.wait()
+        started.wait(60)
         try:
             mine = [ask(value).status_code for _ in range(5)]
         finally:

@@ -52,7 +52,7 @@ class Account:
         return connect(self.driver.provider, self.driver.capability, self.running, **changes)
 
     def control(self, method: str, path: str, body: Any = None) -> Any:
-        answer = requests.request(method, f"{self.running.url}/control/{self.driver.slug}/{path}", json=body, timeout=5)
+        answer = requests.request(method, f"{self.running.url}/control/{self.driver.slug}/{path}", json=body, timeout=30)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -78,7 +78,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[running_simula
 @pytest.fixture
 def account(driver: Driver, running: running_simulators) -> Account:
     found = Account(driver, running)
-    requests.post(f"{running.url}/control/{driver.slug}/faults/clear", timeout=5).raise_for_status()
+    requests.post(f"{running.url}/control/{driver.slug}/faults/clear", timeout=30).raise_for_status()
     before = found.accepted()
     found.accepted = lambda: Account.accepted(found) - before  # type: ignore[method-assign]
     return found

@@ -92,7 +92,7 @@ class Bench:
             base_url=view.base_url,
             mask=Mask(keys=self.provider.masked_keys),
             recorder=SilentRecorder(),
-            timeout=(2.0, 10.0),
+            timeout=(10.0, 30.0),
         )
         made = registry.build_adapter(view, Capability.PAYMENT, http=http, tokens=self.tokens, clock=self.now)
         assert isinstance(made, PaymentAdapter)
@@ -102,7 +102,7 @@ class Bench:
 
     def control(self, method: str, path: str, body: Any = None, *, status: int = 200) -> Any:
         """Use the simulator's controls; `path` below `/control/`."""
-        answer = requests.request(method, f"{self.running.url}/control/{path}", json=body, timeout=5)
+        answer = requests.request(method, f"{self.running.url}/control/{path}", json=body, timeout=30)
         assert answer.status_code == status, answer.text
         return answer.json()
 

@@ -27,7 +27,7 @@ EVIL = (
 
 
 def messages(tenant: Tenant) -> list[Message]:
-    return list(Message.unscoped.filter(tenant=tenant).order_by("created"))
+    return list(Message.unscoped.filter(tenant=tenant).order_by("created", "pk"))
 
 
 def files_of(message: Message) -> list[tuple[str, bytes]]:

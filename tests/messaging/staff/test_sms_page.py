@@ -24,7 +24,7 @@ PUPILS = "Student name,Parent phone,Balance\nAmina,0711000001,1500\nBen,07110000
 
 
 def messages(tenant: Tenant) -> list[Message]:
-    return list(Message.unscoped.filter(tenant=tenant).order_by("created"))
+    return list(Message.unscoped.filter(tenant=tenant).order_by("created", "pk"))
 
 
 def addresses(message: Message) -> list[str]:

@@ -23,7 +23,7 @@ from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import Breaker, Delivery, DeliveryAttempt, DeliveryState, Endpoint, EndpointHealth, Event
 from webhooks.outbound.publishing.publish import publish as publish_event
 
-FAST = Limits(poll=0.05, stop_check=0.02, stop_grace=0.2, timeouts=Timeouts(connect=2.0, total=5.0))
+FAST = Limits(poll=0.05, stop_check=0.02, stop_grace=0.2, timeouts=Timeouts(connect=10.0, total=30.0))
 
 
 @dataclass
@@ -102,13 +102,21 @@ class Receiver:
             self.in_flight[handler.path] = self.in_flight.get(handler.path, 0) + 1
             most = max(self.most_in_flight.get(handler.path, 0), self.in_flight[handler.path])
             self.most_in_flight[handler.path] = most
+        if answer.hold is not None:
+            answer.hold.wait(60)
+        lasting = answer.stall or answer.endless
+        if not lasting:
+            # Before the answer: whoever has read it may be back with the next request before this thread goes on.
+            self._ended(handler.path)
         try:
-            if answer.hold is not None:
-                answer.hold.wait(20)
             self._answer(handler, answer, headers)
         finally:
-            with self._lock:
-                self.in_flight[handler.path] -= 1
+            if lasting:
+                self._ended(handler.path)
+
+    def _ended(self, path: str) -> None:
+        with self._lock:
+            self.in_flight[path] -= 1
 
     def _answer(self, handler: BaseHTTPRequestHandler, answer: Answer, headers: dict[str, str]) -> None:
         content = repr(headers).encode() if answer.echo else answer.body
@@ -121,7 +129,7 @@ class Receiver:
         handler.wfile.write(content)
         if answer.stall:
             handler.wfile.flush()
-            self.closing.wait(20)
+            self.closing.wait(60)
         while answer.endless and not self.closing.is_set():
             self.sent_bytes += handler.wfile.write(b"x" * 4096)
 
@@ -189,14 +197,14 @@ def nothing_left() -> bool:
     return not pending.filter(Q(lease_until__gt=now) | free).exists()
 
 
-def deliver(limits: Limits = FAST, *, stop: Callable[[], bool] = nothing_left, seconds: float = 20.0) -> None:
+def deliver(limits: Limits = FAST, *, stop: Callable[[], bool] = nothing_left, seconds: float = 60.0) -> None:
     """Run one engine until `stop`; fail if that takes longer than `seconds`."""
     deadline = time.monotonic() + seconds
     asyncio.run(Engine(limits).run(stop, deadline))
     assert time.monotonic() < deadline, "the engine ran into its deadline"
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Poll until `condition`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not condition():

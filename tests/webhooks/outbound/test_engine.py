@@ -203,12 +203,12 @@ def test_a_slow_endpoint_times_out(school: Tenant, receiver: Receiver, make_endp
     make_endpoint(school)
     receiver.answers["/hook"] = [Answer(hold=hold)]
     publish(school)
-    deliver(Limits(poll=0.05, stop_check=0.02, timeouts=Timeouts(connect=0.2, total=0.3)))
+    deliver(Limits(poll=0.05, stop_check=0.02, timeouts=Timeouts(connect=10.0, total=0.3)))
     hold.set()
     [attempt] = all_attempts()
     assert (attempt.error_class, attempt.error, attempt.status_code) == (ErrorClass.TIMEOUT, "no answer in time", None)
     assert attempt.duration_ms is not None
-    assert 300 <= attempt.duration_ms < 3000
+    assert 300 <= attempt.duration_ms < 15_000
     assert only_delivery().state == DeliveryState.PENDING
 
 
@@ -216,7 +216,7 @@ def test_a_body_that_stalls_after_200_was_delivered(school: Tenant, receiver: Re
     make_endpoint(school)
     receiver.answers["/hook"] = [Answer(200, body=b"begun", stall=True)]
     publish(school)
-    deliver(Limits(poll=0.05, stop_check=0.02, timeouts=Timeouts(connect=0.3, total=0.4)))
+    deliver(Limits(poll=0.05, stop_check=0.02, timeouts=Timeouts(connect=10.0, total=2.5)))
     assert only_delivery().state == DeliveryState.DELIVERED
     assert all_attempts()[0].response_head == "begun\n[the body broke off: TimeoutError]"
 
@@ -236,11 +236,11 @@ def test_an_endless_body_is_not_read_to_its_end(school: Tenant, receiver: Receiv
 
 
 def test_a_refused_connection_is_recorded(school: Tenant, make_endpoint: MakeEndpoint) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    make_endpoint(school, url=f"http://127.0.0.1:{port}/")
-    publish(school)
-    deliver()
+    with socket.socket() as taken:  # nobody else can listen there as long as we hold it
+        taken.bind(("127.0.0.1", 0))
+        make_endpoint(school, url=f"http://127.0.0.1:{taken.getsockname()[1]}/")
+        publish(school)
+        deliver()
     [attempt] = all_attempts()
     assert (attempt.error_class, attempt.error) == (ErrorClass.CONNECT, "no connection could be made")
     assert (attempt.status_code, attempt.address) == (None, "")
@@ -311,7 +311,7 @@ def test_sweeping_holds_up_no_claim(
     arrived, seen = Flag(), []
 
     def busy(*, within: timedelta, stop: Callable[[], bool]) -> int:  # as with filters that take for ever
-        seen.append(arrived.wait(10))
+        seen.append(arrived.wait(60))
         return 0
 
     monkeypatch.setattr(sweeping, "sweep", busy)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Event as Flag
@@ -168,15 +169,15 @@ def test_a_slow_endpoint_takes_no_more_than_its_share(
     for number in range(20):
         publish(school, f"k{number}")
         publish(studio, f"k{number}")
-    limits = Limits(in_flight=12, poll=0.05, stop_check=0.02, timeouts=Timeouts(total=15))
+    limits = Limits(in_flight=12, poll=0.05, stop_check=0.02, timeouts=Timeouts(total=60))
     runner = Thread(target=deliver, args=(limits,))
     runner.start()
     try:
-        wait_until(lambda: len(receiver.at("/quick")) == 20)
+        wait_until(lambda: len(receiver.at("/quick")) == 20 and len(receiver.at("/slow")) >= 3)
         assert len(receiver.at("/slow")) == 3
     finally:
         hold.set()
-        runner.join(30)
+        runner.join(60)
     assert receiver.most_in_flight["/slow"] == 3
     assert Delivery.unscoped.filter(state=DeliveryState.DELIVERED).count() == 40
 
@@ -189,8 +190,8 @@ def test_a_stop_request_cuts_off_what_is_in_flight_and_gives_its_lease_back(
     receiver.answers["/hook"] = [Answer(hold=hold), Answer(200)]
     publish(school)
     begun = time.monotonic()
-    deliver(stop=lambda: bool(receiver.requests))
-    assert time.monotonic() - begun < 4
+    deliver(replace(FAST, timeouts=Timeouts(total=45)), stop=lambda: bool(receiver.requests))
+    assert time.monotonic() - begun < 30, "it was not waited for"
     hold.set()
     delivery = only_delivery()
     assert (delivery.state, delivery.attempts, delivery.attempts_allowed) == (DeliveryState.PENDING, 1, 13)
@@ -224,8 +225,10 @@ def test_a_notice_wakes_an_idle_engine(
         return claimed
 
     monkeypatch.setattr(claims, "claim", counted)
-    limits = Limits(poll=60.0, stop_check=0.02, timeouts=Timeouts(total=5))
-    runner = Thread(target=lambda: asyncio.run(Engine(limits).run(lambda: len(receiver.requests) == 2, time.monotonic() + 50)))
+    limits = Limits(poll=300.0, stop_check=0.02, timeouts=Timeouts(total=30))
+    delivered = Delivery.unscoped.filter(state=DeliveryState.DELIVERED)
+    # Not when the second has arrived: it is settled after that.
+    runner = Thread(target=lambda: asyncio.run(Engine(limits).run(lambda: delivered.count() == 2, time.monotonic() + 200)))
     runner.start()
     try:
         publish(school, "k1")
@@ -235,7 +238,7 @@ def test_a_notice_wakes_an_idle_engine(
         wait_until(lambda: len(receiver.requests) == 2)
     finally:
         runner.join(60)
-    assert Delivery.unscoped.filter(state=DeliveryState.DELIVERED).count() == 2
+    assert delivered.count() == 2
 
 
 def test_a_settled_batch_makes_room_without_waiting_for_the_poll(
@@ -244,7 +247,7 @@ def test_a_settled_batch_makes_room_without_waiting_for_the_poll(
     make_endpoint(school, max_in_flight=1)
     for number in range(6):
         publish(school, f"k{number}")
-    deliver(Limits(poll=60.0, stop_check=0.02, timeouts=Timeouts(total=5)))
+    deliver(Limits(poll=300.0, stop_check=0.02, timeouts=Timeouts(total=30)))
     assert len(receiver.requests) == 6
     assert receiver.most_in_flight["/hook"] == 1
 
@@ -285,7 +288,7 @@ def test_a_worker_killed_in_the_middle_leaves_a_delivery_that_goes_out_again_und
     }
     worker = subprocess.Popen([sys.executable, "-c", _SHIFT], cwd=Path(django_settings.BASE_DIR), env=environment)
     try:
-        wait_until(lambda: len(receiver.requests) == 1, 30)
+        wait_until(lambda: len(receiver.requests) == 1)
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.wait(10)

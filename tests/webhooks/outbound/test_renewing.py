@@ -28,7 +28,7 @@ from webhooks.outbound.models import Delivery, DeliveryState
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-QUICK = Limits(poll=0.05, stop_check=0.02, renew=0.05, timeouts=Timeouts(connect=2.0, total=20.0))
+QUICK = Limits(poll=0.05, stop_check=0.02, renew=0.05, timeouts=Timeouts(connect=10.0, total=60.0))
 
 
 def test_a_renewed_lease_outlives_its_first_term(school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock) -> None:
@@ -97,7 +97,7 @@ def test_an_engine_keeps_what_is_in_flight(
         assert claims.claim(10) == []  # another engine finds nothing
     finally:
         hold.set()
-        runner.join(30)
+        runner.join(60)
     assert only_delivery().state == DeliveryState.DELIVERED
     assert (len(receiver.requests), len(all_attempts()), failures) == (1, 1, [])
 
@@ -109,7 +109,7 @@ def test_what_was_lost_to_another_worker_is_not_stored(
     make_endpoint(school)
     receiver.answers["/hook"] = [Answer(500, hold=hold)]
     publish(school)
-    slow = Limits(poll=0.05, stop_check=0.02, timeouts=Timeouts(connect=2.0, total=20.0))  # renews after ten seconds
+    slow = Limits(poll=0.05, stop_check=0.02, timeouts=Timeouts(connect=10.0, total=60.0))  # renews after ten seconds
     runner = Thread(target=deliver, args=(slow,), kwargs={"stop": hold.is_set})
     runner.start()
     try:
@@ -118,7 +118,7 @@ def test_what_was_lost_to_another_worker_is_not_stored(
         wait_until(lambda: only_delivery().fence >= 2)
     finally:
         hold.set()
-        runner.join(30)
+        runner.join(60)
     classes = [(attempt.number, attempt.error_class) for attempt in all_attempts()]
     assert classes[0] == (1, ErrorClass.LOST)
     assert sum(number == 1 for number, _ in classes) == 1

@@ -84,7 +84,7 @@ def test_a_storm_of_retries_does_not_starve_a_first_try(
         receiver.answers[f"/storm{number}"] = [Answer(hold=hold)]
         backlog(storm, 20, attempts=1)
     make_endpoint(studio, "/fresh")
-    limits = Limits(in_flight=8, tenant=math.inf, poll=0.05, stop_check=0.02, timeouts=Timeouts(total=15))
+    limits = Limits(in_flight=8, tenant=math.inf, poll=0.05, stop_check=0.02, timeouts=Timeouts(total=60))
     runner = Thread(target=deliver, args=(limits,), kwargs={"stop": hold.is_set})
     runner.start()
     try:
@@ -95,7 +95,7 @@ def test_a_storm_of_retries_does_not_starve_a_first_try(
         assert sum(receiver.in_flight[f"/storm{number}"] for number in range(4) if f"/storm{number}" in receiver.in_flight) == 6
     finally:
         hold.set()
-        runner.join(30)
+        runner.join(60)
     assert Delivery.unscoped.filter(tenant=studio, state=DeliveryState.DELIVERED).count() == 10
 
 

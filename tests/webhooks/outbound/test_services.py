@@ -88,7 +88,7 @@ def test_nothing_goes_out_before_the_commit(school: Tenant, receiver: Receiver, 
         publish(school)
         runner = Thread(target=deliver)
         runner.start()
-        runner.join(20)
+        runner.join(60)
         assert receiver.requests == []
     deliver()
     assert len(receiver.requests) == 1

@@ -282,6 +282,7 @@ def test_recovering_counts_then_starts_and_can_be_cancelled(jane: Client, endpoi
         ({"types": "No Type"}, "no event type"),
     ],
 )
+@pytest.mark.usefixtures("clock")  # since then is no more than ninety days ago
 def test_a_strange_window_is_refused(wrong: dict[str, str], says: str, jane: Client, endpoint: Endpoint) -> None:
     asked = {**FOR, "mode": "failed", "since": "2026-11-01T00:00:00", "until": "", "types": "", "action": "start", **wrong}
     answer = jane.post(at(endpoint, "recover/"), asked)
@@ -320,6 +321,7 @@ def test_links_are_handed_out_and_revoked(jane: Client, tenant: Tenant, endpoint
     assert jane.post("/portal/links/", {**asked, "frame_ancestors": "https://*.example"}).status_code == 400
 
 
+@pytest.mark.usefixtures("clock")  # since then is no more than ninety days ago
 def test_what_is_done_is_written_down_under_the_visitors_name(jane: Client, tenant: Tenant, endpoint: Endpoint) -> None:
     link, path = make_link(tenant, can_write=True)
     revoked, _path = make_link(tenant)

@@ -72,7 +72,7 @@ def test_what_is_good_is_verified(run: Run) -> None:
     assert_verified(run(signed(OTHER, SECRET)))  # while we rotate: theirs is the old one
     assert_verified(run(signed(), keys=f"{OTHER} {SECRET}"))  # while they rotate
     assert_verified(run(signed(PRIVATE, SECRET)))
-    assert_verified(run(signed(seconds=-290)))
+    assert_verified(run(signed(seconds=-240)))  # of 300; the program itself may take a minute
     assert_verified(run(signed(body=""), body=""))
 
 
@@ -92,7 +92,7 @@ def test_what_is_bad_is_refused(run: Run) -> None:
     assert_refused(run(signed(OTHER)))
 
 
-@pytest.mark.parametrize("seconds", [-310, 310])
+@pytest.mark.parametrize("seconds", [-310, 370])  # the program itself may take a minute
 def test_what_is_old_or_ahead_is_refused(run: Run, seconds: int) -> None:
     ran = run(signed(seconds=seconds))
     assert_refused(ran)

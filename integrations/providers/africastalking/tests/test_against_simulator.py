@@ -35,7 +35,7 @@ from integrations.providers.africastalking.provider import PROVIDER
 from integrations.providers.africastalking.simulator import AfricasTalkingSimulator
 from integrations.providers.africastalking.tests.conftest import NoTokens
 from integrations.providers.africastalking.webhook import AfricasTalkingWebhook
-from integrations.simulators import running_simulators
+from integrations.simulators import ManualClock, running_simulators
 
 SLUG = PROVIDER.slug
 NUMBER = "+254711000123"
@@ -43,8 +43,13 @@ Make = Callable[..., AfricasTalkingSms]
 
 
 @pytest.fixture
-def simulator(tmp_path: Path) -> Iterator[running_simulators]:
-    with running_simulators([AfricasTalkingSimulator], state_dir=tmp_path) as running:
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def simulator(tmp_path: Path, clock: ManualClock) -> Iterator[running_simulators]:
+    with running_simulators([AfricasTalkingSimulator], state_dir=tmp_path, clock=clock) as running:
         yield running
         assert running.violations == []
 
@@ -192,7 +197,6 @@ def reports(simulator: running_simulators) -> Iterator[Queue[tuple[str, dict[str
     url = f"http://127.0.0.1:{server.server_address[1]}/hooks/0123/dlr"
     control = f"{simulator.url}/control/{SLUG}"
     requests.put(f"{control}/accounts/demoschool", json={"dlr_url": url}, timeout=5).raise_for_status()
-    simulator.simulator(SLUG).change_settings({"dlr_delay": 0.05})
     yield received
     server.shutdown()
     thread.join()
@@ -210,6 +214,7 @@ def reports(simulator: running_simulators) -> Iterator[Queue[tuple[str, dict[str
 )
 def test_the_simulators_reports_are_understood(
     make: Make,
+    clock: ManualClock,
     reports: Queue[tuple[str, dict[str, str], bytes]],
     number: str,
     expected: list[tuple[str, str, str, bool]],
@@ -218,7 +223,8 @@ def test_the_simulators_reports_are_understood(
     (result,) = make().send(text(number)).recipients
     seen = []
     for _ in expected:
-        path, headers, body = reports.get(timeout=10)
+        clock.advance(0.5)  # one report falls due, so they come in their order
+        path, headers, body = reports.get(timeout=30)
         received = InboundRequest("POST", "dlr", {}, headers, body)
         assert path == "/hooks/0123/dlr"
         assert hook.verify(received, None, by_token=True).trust is Trust.TOKEN

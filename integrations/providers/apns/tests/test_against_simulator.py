@@ -270,13 +270,13 @@ def test_faults(
 
 
 def test_an_answer_that_comes_too_late(simulator: running_simulators, make: Make) -> None:
-    set_fault(simulator, "delay", seconds=3)
+    set_fault(simulator, "delay", seconds=600)
     adapter = make()
     adapter.http._timeout = (1.0, 0.3)  # type: ignore[attr-defined]
     begun = time.monotonic()
     with pytest.raises(OutcomeUnknown):
         adapter.send(notification())
-    assert time.monotonic() - begun < 2.5
+    assert time.monotonic() - begun < 60
 
 
 def test_nobody_listens(make: Make) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -19,9 +19,12 @@ from integrations.http.http2 import Http2Client
 from integrations.http.masking import MASK, Mask
 from integrations.providers.apns.tests.peer import Peer, answering, speaking
 from tests.http.raw_server import RawServer, Script
+from tests.simulators.support import wait_for
 
 SAFE_AND_NOT = pytest.mark.parametrize(("safe", "expected"), [(True, ProviderUnavailable), (False, OutcomeUnknown)])
 NEVER_SENT = pytest.mark.parametrize("safe", [True, False])
+PATIENT, HASTY = (10.0, 10.0), (1.0, 0.4)
+"""Seconds to connect and to read: where an answer comes, and where none does."""
 
 
 class Recorder:
@@ -51,7 +54,7 @@ def serve() -> Iterator[Callable[[Script], RawServer]]:
 
 
 def make(url: str, **options: Any) -> Http2Client:
-    options = {"account": "a", "provider": "p", "mask": Mask(), "recorder": SilentRecorder(), "timeout": (1.0, 0.4), **options}
+    options = {"account": "a", "provider": "p", "mask": Mask(), "recorder": SilentRecorder(), "timeout": PATIENT, **options}
     return Http2Client(base_url=url, **options)
 
 
@@ -79,9 +82,12 @@ def once(then: Callable[[Peer, Any], None], *, stay: bool = True) -> Script:
     return speaking(script)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+@contextmanager
+def nobody() -> Iterator[str]:
+    """The URL of a port that is taken and that nobody listens on: refused."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 # --- never sent
@@ -89,7 +95,8 @@ def free_port() -> int:
 
 @NEVER_SENT
 def test_a_refused_connection_is_certain(safe: bool) -> None:
-    error = failure(make(f"http://127.0.0.1:{free_port()}"), safe)
+    with nobody() as url:
+        error = failure(make(url), safe)
     assert (type(error), error.provider) == (ProviderUnavailable, "p")
 
 
@@ -136,7 +143,8 @@ def test_a_refused_stream_is_certain(serve: Any, safe: bool) -> None:
 def test_an_answer_that_does_not_come(serve: Any, safe: bool, expected: type[ProviderError]) -> None:
     server = serve(once(lambda peer, _asked: peer.connection.wait_for_end()))
     recorder = Recorder()
-    assert type(failure(make(server.url, recorder=recorder), safe)) is expected
+    assert type(failure(make(server.url, recorder=recorder, timeout=HASTY), safe)) is expected
+    wait_for(lambda: server.connections)
     assert server.connections == 1, "nothing is repeated"
     (_started, (_finished, exchange)) = recorder.seen
     assert (exchange.timed_out, exchange.status_code) == (True, None)
@@ -166,14 +174,14 @@ def test_a_connection_that_ends_without_a_whole_answer(serve: Any, how: str, saf
 def test_a_body_that_drips_is_bounded_in_time(serve: Any, safe: bool, expected: type[ProviderError]) -> None:
     def drip(peer: Peer, asked: Any) -> None:
         peer.begin(asked)
-        for _ in range(100):
+        for _ in range(1000):
             peer.h2.send_data(asked.stream, b"x")
             peer.flush()
             time.sleep(0.1)  # the peer's pace is what is tested
 
     begun = time.monotonic()
     assert type(failure(make(serve(once(drip)).url, timeout=(0.5, 0.4)), safe)) is expected
-    assert time.monotonic() - begun < 4.0
+    assert time.monotonic() - begun < 60
 
 
 def test_a_body_without_end_is_cut_off(serve: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +227,7 @@ def test_what_is_sent(serve: Any) -> None:
 
 def test_bodies_larger_than_the_windows_go_through(serve: Any) -> None:
     server = serve(once(lambda peer, asked: peer.answer(asked, body=str(len(asked.body)).encode())))
-    assert ask(make(server.url, timeout=(2.0, 5.0)), b"x" * 300_000) == b"300000"
+    assert ask(make(server.url), b"x" * 300_000) == b"300000"
 
 
 def test_the_exchange_is_recorded_masked_and_marked_before_the_first_byte(serve: Any) -> None:

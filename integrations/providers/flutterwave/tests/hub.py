@@ -21,7 +21,7 @@ from integrations.providers.flutterwave.tests import support
 from integrations.providers.flutterwave.tests.support import NoTokens, origin
 from integrations.providers.flutterwave.webhook import FlutterwaveWebhook
 from integrations.simulators import DemoAccount, ManualClock, running_simulators
-from tests.simulators.support import Received, Receiver, wait_for
+from tests.simulators.support import Received, Receiver, let_pass, wait_for
 
 START = support.NOW.timestamp()
 webhook = FlutterwaveWebhook()
@@ -121,13 +121,7 @@ class Hub:
 
     def received(self, count: int) -> list[Received]:
         """Let time pass until so many webhooks have come."""
-
-        def look() -> list[Received]:
-            self.clock.advance(0.5)
-            found = self.hooks.at(f"/{self.account.label}")
-            return found if len(found) >= count else []
-
-        return wait_for(look)
+        return let_pass(self.running, self.clock, 0.5, lambda: self.hooks.at(f"/{self.account.label}"), count)
 
     def answered(self, count: int) -> None:
         """Wait until so many webhooks are done with: their answer is known, and what follows from it is planned."""

@@ -20,7 +20,7 @@ from integrations.providers.mailgun.provider import PROVIDER
 from integrations.providers.mailgun.tests import support
 from integrations.providers.mailgun.webhook import MailgunWebhook
 from integrations.simulators import DemoAccount, ManualClock, running_simulators
-from tests.simulators.support import Received, Receiver, wait_for
+from tests.simulators.support import Received, Receiver, let_pass, wait_for
 
 START = support.NOW.timestamp()
 
@@ -90,13 +90,7 @@ class Hub:
 
     def received(self, count: int, path: str = "/hooks/0123") -> list[Received]:
         """Let time pass until so many webhooks came."""
-
-        def look() -> list[Received]:
-            self.clock.advance(0.1)
-            found = self.hooks.at(path)
-            return found if len(found) >= count else []
-
-        return wait_for(look)
+        return let_pass(self.running, self.clock, 0.1, lambda: self.hooks.at(path), count)
 
     def quiet(self) -> None:
         """Let time pass until nothing more is planned."""

@@ -23,7 +23,7 @@ from integrations.providers.mpesa.adapter import MpesaPayments
 from integrations.providers.mpesa.provider import CONFIG, PROVIDER
 from integrations.providers.mpesa.tests.support import MemoryTokens, origin, push, webhook
 from integrations.simulators import DemoAccount, ManualClock, running_simulators
-from tests.simulators.support import Receiver, wait_for
+from tests.simulators.support import Received, Receiver, let_pass
 
 START = 1_783_664_126.0  # 2026-07-10 09:15:26 in Nairobi
 
@@ -94,13 +94,9 @@ class Hub:
             found += webhook.parse(request, origin(token_object))
         return found
 
-    def received(self, path: str, count: int) -> list[Any]:
-        def look() -> list[Any]:
-            self.clock.advance(0.5)
-            found = self.hooks.at(path)
-            return found if len(found) >= count else []
-
-        return wait_for(look)
+    def received(self, path: str, count: int) -> list[Received]:
+        """Let time pass until so many callbacks have come to this path, and the simulator has booked our answers."""
+        return let_pass(self.running, self.clock, 0.5, lambda: self.hooks.at(path), count)
 
     def paid(self, phone: str = "254712345001") -> PaymentReported:
         self.push(phone)

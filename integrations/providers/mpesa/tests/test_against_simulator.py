@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from urllib.parse import urlsplit
+
 import pytest
 
 from integrations.contracts.errors import (
@@ -144,9 +147,13 @@ def test_faults(school: Hub, fault: str, money: type[ProviderError], safe: type[
 def test_a_server_that_is_gone_was_never_reached(school: Hub) -> None:
     adapter = school.adapter()
     school.tokens.token = "something"
+    port = urlsplit(school.running.url).port
     school.running.stop()
-    with pytest.raises(ProviderUnavailable):
-        adapter.authorize(push(phone="254712345678", callback_url=school.base))
+    with socket.socket() as taken:  # nobody else gets the port meanwhile
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        with pytest.raises(ProviderUnavailable):
+            adapter.authorize(push(phone="254712345678", callback_url=school.base))
     school.running.start()
 
 

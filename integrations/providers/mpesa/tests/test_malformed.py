@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from integrations.contracts.inbound import InboundEvent, MalformedWebhook, Verified
@@ -182,7 +182,7 @@ def places(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(inner, (*path, step))
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_change_gives_events_or_a_refusal(data: st.DataObject) -> None:
     purpose = data.draw(st.sampled_from(PURPOSES))
@@ -206,7 +206,7 @@ def test_any_change_gives_events_or_a_refusal(data: st.DataObject) -> None:
         assert isinstance(event, InboundEvent)
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(raw=st.binary(max_size=200), purpose=st.sampled_from(PURPOSES))
 def test_any_bytes_are_refused_or_read(raw: bytes, purpose: str) -> None:
     try:

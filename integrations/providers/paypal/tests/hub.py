@@ -31,7 +31,7 @@ from integrations.providers.paypal.adapter import PaypalPayments
 from integrations.providers.paypal.provider import CONFIG, PROVIDER
 from integrations.providers.paypal.webhook import PaypalWebhook
 from integrations.simulators import DemoAccount, ManualClock, running_simulators
-from tests.simulators.support import Receiver, wait_for
+from tests.simulators.support import Receiver, at_rest, let_pass, wait_for
 
 DAY = 86_400.0
 PAYMENT = "pay_01jd8k0123456789abcdefgh12"
@@ -224,12 +224,14 @@ class Hub:
         """Let time pass until so many webhooks of this type came; return them as the hub's view would hand them over."""
 
         def look() -> list[InboundRequest]:
-            self.clock.advance(0.5)
             found = [each for each in self.hooks.received if each.json()["event_type"] == event_type]
-            requests_ = [InboundRequest("POST", "events", {}, each.headers, each.body, "127.0.0.1") for each in found]
-            return requests_ if len(requests_) >= count else []
+            return [InboundRequest("POST", "events", {}, each.headers, each.body, "127.0.0.1") for each in found]
 
-        return wait_for(look)
+        return let_pass(self.running, self.clock, 0.5, look, count)
+
+    def quiet(self) -> None:
+        """Wait until all that is due by now has been sent and booked."""
+        wait_for(lambda: at_rest(self.running))
 
     def event(self, event_type: str) -> InboundEvent:
         """Return the one fact of the newest webhook of this type, after checking its signature."""

@@ -39,6 +39,7 @@ def test_what_is_not_taken_is_sent_again(school: Hub) -> None:
     assert {each.body for each in others} == {first.body}
     settled = len(school.hooks.at(path))
     school.clock.advance(3600)
+    school.quiet()
     assert len(school.hooks.at(path)) == settled
 
 
@@ -65,6 +66,7 @@ def test_a_lost_event_is_lost_and_a_double_one_comes_twice(school: Hub) -> None:
     school.received("PAYMENT.CAPTURE.COMPLETED", 2)
     school.received("CHECKOUT.ORDER.COMPLETED")
     school.clock.advance(3600)
+    school.quiet()
     kinds = [each.json()["event_type"] for each in school.hooks.at(path)]
     assert kinds.count("CHECKOUT.ORDER.APPROVED") == 0
     assert kinds.count("PAYMENT.CAPTURE.COMPLETED") == 2
@@ -121,6 +123,7 @@ def test_events_are_kept_and_sent_again_on_demand(school: Hub, client: Client) -
         return [each.json()["id"] for each in school.hooks.at(path)].count(number) == 2
 
     wait_for(again)
+    school.quiet()
     assert len(school.hooks.at(path)) == before + 1
 
 

@@ -22,14 +22,17 @@ from integrations.providers.pesapal.adapter import PesapalPayments
 from integrations.providers.pesapal.provider import CONFIG, PROVIDER
 from integrations.providers.pesapal.tests.support import MemoryTokens, order, query, webhook
 from integrations.simulators import DemoAccount, ManualClock, running_simulators
-from tests.simulators.support import wait_for
+from tests.simulators.support import let_pass, wait_for
 
 START = 1_783_664_126.0  # 2026-07-10 09:15:26 in Nairobi
 
 
 @dataclass
 class Hooks:
-    """A server for IPNs of either method that acknowledges as the webhook adapter does, or with `answer` while that is set."""
+    """A server for IPNs of either method that acknowledges as the webhook adapter does, or with `answer` while that is set.
+
+    What a request is answered is settled before it is recorded: whoever has seen it may change `answer` for the next one.
+    """
 
     answer: tuple[int, bytes] | None = None
     received: list[InboundRequest] = field(default_factory=list)
@@ -44,9 +47,9 @@ class Hooks:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 request = InboundRequest(self.command, "ipn", dict(parse_qsl(target.query)), headers, body, "127.0.0.1")
-                hooks.received.append(request)
                 ack = webhook.ack(request)
                 status, answer = hooks.answer or (ack.status, ack.body)
+                hooks.received.append(request)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
@@ -131,12 +134,7 @@ class Hub:
 
     def ipns(self, count: int) -> list[InboundRequest]:
         """Let time pass until so many IPNs have come; return them."""
-
-        def look() -> list[InboundRequest]:
-            self.clock.advance(0.5)
-            return self.hooks.received if len(self.hooks.received) >= count else []
-
-        return list(wait_for(look))
+        return let_pass(self.running, self.clock, 0.5, lambda: list(self.hooks.received), count)
 
     def settle(self) -> None:
         """Let time pass until nothing is planned any more."""

@@ -18,7 +18,7 @@ from integrations.providers.sendgrid.provider import PROVIDER
 from integrations.providers.sendgrid.tests.conftest import ORIGIN, NoTokens, view
 from integrations.providers.sendgrid.webhook import SendGridWebhook
 from integrations.simulators import DemoAccount, ManualClock, running_simulators
-from tests.simulators.support import Received, Receiver, wait_for
+from tests.simulators.support import Received, Receiver, let_pass
 
 
 @dataclass
@@ -77,13 +77,7 @@ class Hub:
 
     def posts(self, count: int) -> list[Received]:
         """Let time pass until so many batches came to this account's path."""
-
-        def look() -> list[Received]:
-            self.clock.advance(0.5)
-            found = self.hooks.at(self.path)
-            return found if len(found) >= count else []
-
-        return wait_for(look)
+        return let_pass(self.running, self.clock, 0.5, lambda: self.hooks.at(self.path), count)
 
     def facts(self, received: Received, config: ConfigView | None = None) -> list[MessageReported]:
         """Return what a batch says, verified first."""
@@ -97,8 +91,7 @@ class Hub:
         """Return (status, state or engagement) of the first facts, in the order in which they were posted."""
 
         def look() -> list[tuple[str, Any]]:
-            self.clock.advance(0.5)
-            facts = [fact for post in list(self.hooks.at(self.path)) for fact in self.facts(post)]
-            return [(each.provider_status, each.state or each.engagement) for each in facts] if len(facts) >= count else []
+            facts = [fact for post in self.hooks.at(self.path) for fact in self.facts(post)]
+            return [(each.provider_status, each.state or each.engagement) for each in facts]
 
-        return wait_for(look)
+        return let_pass(self.running, self.clock, 0.5, look, count)

@@ -19,7 +19,7 @@ from integrations.providers.stripe.provider import PROVIDER
 from integrations.providers.stripe.tests import support
 from integrations.providers.stripe.webhook import StripeWebhook
 from integrations.simulators import DemoAccount, ManualClock, running_simulators
-from tests.simulators.support import Received, Receiver, wait_for
+from tests.simulators.support import Received, Receiver, let_pass
 
 START = support.NOW.timestamp()
 
@@ -107,11 +107,9 @@ class Hub:
         """Let time pass until so many events of this kind came to this account's URL."""
 
         def look() -> list[Received]:
-            self.clock.advance(0.5)
-            found = [each for each in self.hooks.at(f"/{self.account.label}") if each.json()["type"] == kind]
-            return found if len(found) >= count else []
+            return [each for each in self.hooks.at(f"/{self.account.label}") if each.json()["type"] == kind]
 
-        return wait_for(look)
+        return let_pass(self.running, self.clock, 0.5, look, count)
 
     def facts(self, received: Received) -> list[InboundEvent]:
         """Return what a webhook says, verified first, the moment it was sent."""

@@ -18,7 +18,6 @@ from integrations.contracts.messaging import Target
 from integrations.contracts.whatsapp import WhatsAppMessage
 from integrations.providers.whatsapp.adapter import WhatsAppCloud
 from integrations.providers.whatsapp.provider import PROVIDER
-from integrations.simulators import ManualClock, running_simulators
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 TOKEN = "EAAGcanary4f7d2b90c1e8"
@@ -99,12 +98,3 @@ def signed(body: bytes, secret: str = APP_SECRET, **changes: Any) -> InboundRequ
     signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     headers = {"content-type": "application/json", "x-hub-signature-256": f"sha256={signature}"}
     return InboundRequest(**{"method": "POST", "purpose": "events", "query": {}, "headers": headers, "body": body, **changes})
-
-
-def pass_time(running: running_simulators, clock: ManualClock, seconds: float) -> bool:
-    """Move the clock on, but only once all that was due is done: so webhooks come in their order. Return whether it was."""
-    due = "SELECT 1 FROM jobs WHERE state IN ('begun', 'held') OR (state = 'pending' AND due <= ?)"
-    quiet = not running.store.rows(due, clock.now())
-    if quiet:
-        clock.advance(seconds)
-    return quiet

@@ -31,10 +31,10 @@ from integrations.http.masking import Mask
 from integrations.providers.whatsapp.adapter import WhatsAppCloud
 from integrations.providers.whatsapp.provider import PROVIDER
 from integrations.providers.whatsapp.simulator import WhatsAppSimulator
-from integrations.providers.whatsapp.tests.support import NOW, ORIGIN, NoTokens, message, pass_time
+from integrations.providers.whatsapp.tests.support import NOW, ORIGIN, NoTokens, message
 from integrations.providers.whatsapp.webhook import WhatsAppWebhook
 from integrations.simulators import DemoAccount, ManualClock, running_simulators
-from tests.simulators.support import Receiver, wait_for
+from tests.simulators.support import Receiver, pass_time, wait_for
 
 SLUG = PROVIDER.slug
 SHIPPED = TemplateUse("order_shipped", "en_US", body=("Jane", "1042"), buttons={0: "1042"})

@@ -15,9 +15,8 @@ import requests
 
 from integrations.providers.whatsapp.simulator import WhatsAppSimulator
 from integrations.providers.whatsapp.simulator.magic import MAGIC
-from integrations.providers.whatsapp.tests.support import pass_time
 from integrations.simulators import DemoAccount, ManualClock, running_simulators
-from tests.simulators.support import Receiver, wait_for
+from tests.simulators.support import Receiver, at_rest, pass_time, wait_for
 
 TO = "+254712345678"
 TEXT = {"type": "text", "text": {"body": "Hello"}}
@@ -210,6 +209,7 @@ def test_what_is_not_taken_comes_again_some_times(school: Account) -> None:
     school.control("POST", "inbound", {"account": "school", "from": TO, "text": "Hi"})
     school.told(5)
     wait_for(lambda: pass_time(school.running, school.clock, 1000) and school.clock.now() > 1_783_661_526 + 3000)
+    wait_for(lambda: at_rest(school.running))
     assert len(school.hooks.received) == 5
     assert len({each.body for each in school.hooks.received}) == 1
 

@@ -21,7 +21,8 @@ test: venv-dev
 
 # The long suites, whole, in two parts: those that may run side by side, then those that need the machine for themselves
 # (marker `alone`: kills, floods, restarts). Both run, whatever the first one finds. With ARGS= a part may have nothing to do.
-TOGETHER = $(PYTHON) -m pytest -n 2 --dist loadfile -m "slow and not alone and not live" $(ARGS)
+# Side by side test by test, not file by file: some files are one test of minutes, and some tests do little but wait.
+TOGETHER = $(PYTHON) -m pytest -n 3 --dist worksteal -m "slow and not alone and not live" $(ARGS)
 ALONE = $(PYTHON) -m pytest -m "slow and alone and not live" $(ARGS)
 NOTHING_TO_DO = $(if $(ARGS),[ $$? = 5 ],false)
 test-full: venv-dev

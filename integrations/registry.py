@@ -75,20 +75,22 @@ def simulators() -> list[type[Any]]:
 
 
 def sync_rows() -> None:
-    """Write the registry into the database; what is no longer installed is marked, never deleted."""
+    """Write the registry into the database; what is no longer installed is marked, never deleted. One query where nothing has
+    changed."""
+    stored = ProviderRow.objects.in_bulk()
     for provider in providers().values():
-        ProviderRow.objects.update_or_create(
-            slug=provider.slug,
-            defaults={
-                "name": provider.name,
-                "description": provider.description,
-                "categories": provider.categories,
-                "docs_url": provider.docs_url,
-                "is_global": provider.is_global,
-                "installed": True,
-            },
-        )
-    ProviderRow.objects.exclude(slug__in=providers()).update(installed=False)
+        wanted = {
+            "name": provider.name,
+            "description": provider.description,
+            "categories": provider.categories,
+            "docs_url": provider.docs_url,
+            "is_global": provider.is_global,
+            "installed": True,
+        }
+        row = stored.get(provider.slug)
+        if row is None or any(getattr(row, name) != value for name, value in wanted.items()):
+            ProviderRow.objects.update_or_create(slug=provider.slug, defaults=wanted)
+    ProviderRow.objects.filter(slug__in=[slug for slug in stored if slug not in providers()]).update(installed=False)
 
 
 def base_url(provider: Provider, environment: Environment) -> str:

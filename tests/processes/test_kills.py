@@ -14,20 +14,22 @@ from tests.processes.stack import Stack, lives, wait_for
 
 pytestmark = [pytest.mark.slow]
 
+# Most deaths end the whole cluster, and one that follows another at once waits out a pause that grew for it: those of others
+# come in between, so that the cluster has lived for a while.
 ROLES = [
-    "web master",
-    "web worker",
     "supervisor",
     "guardian",
+    "web worker",
     "cluster",
     "sentinel",
+    "web master",
     "queue worker",
     "delivery worker",
+    "simulators",
     "idle worker",
     "monitor",
-    "pusher",
-    "simulators",
     "database",
+    "pusher",
 ]
 MOMENTS = ["idle", "during the call", "prompt waiting", "receipt on its way"]
 # Their death takes the process along that was sending the SMS, or the one that was to answer. With the database it depends

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,9 +17,10 @@ from psycopg.rows import dict_row
 from integrations_site.embedded import EmbeddedPostgres
 from integrations_site.embedded.address import REPOSITORY
 from integrations_site.supervisor import parts
+from tests.site.asker import Asker
 from tests.site.test_lifeline import alive, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone]
+pytestmark = [pytest.mark.slow]
 SETTINGS = "integrations_site.settings.test"
 
 
@@ -58,6 +58,7 @@ class Worker:
     process: subprocess.Popen[bytes]
     server: EmbeddedPostgres
     log: Path
+    asker: Asker
 
     def rows(self) -> list[dict[str, Any]]:
         with psycopg.connect(self.server.url, row_factory=dict_row, connect_timeout=5) as connection:
@@ -81,30 +82,28 @@ class Worker:
         return found[0]
 
     def run_task(self, name: str, *arguments: object) -> None:
-        code = (
-            "import django, sys, json; django.setup(); from django_q.tasks import async_task;"
-            "async_task(sys.argv[1], *json.loads(sys.argv[2]))"
-        )
-        import json
+        self.asker.ask(name, *arguments)
 
-        subprocess.run(
-            [sys.executable, "-c", code, f"tests.site.cluster_tasks.{name}", json.dumps(arguments)],
-            env=environment(self.server),
-            cwd=REPOSITORY,
-            check=True,
-            timeout=60,
-        )
+
+@pytest.fixture(scope="module")
+def askers(server: EmbeddedPostgres) -> Iterator[dict[str, Asker]]:
+    """By the database's URL: after a restart it may be another one."""
+    made: dict[str, Asker] = {}
+    yield made
+    for asker in made.values():
+        asker.end()
 
 
 @pytest.fixture
-def worker(server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Worker]:
+def worker(server: EmbeddedPostgres, askers: dict[str, Asker], tmp_path: Path) -> Iterator[Worker]:
     server.ensure_running()
     log = tmp_path / "worker.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             parts.manage("worker"), env=environment(server), cwd=REPOSITORY, stdout=output, stderr=output
         )
-    made = Worker(process, server, log)
+    asker = askers.get(server.url) or askers.setdefault(server.url, Asker(environment(server)))
+    made = Worker(process, server, log, asker)
     try:
         yield made
     finally:

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import models
 
+from integrations.contracts import clock
 from integrations.contracts.capabilities import Capability, Environment
 from integrations.contracts.ids import new_token
 from integrations.models.base import TenantOwned
@@ -58,7 +59,7 @@ class Config(TenantOwned):
     status = models.CharField(max_length=20, choices=ConfigStatus.choices, default=ConfigStatus.UNTESTED, editable=False)
     status_detail = models.TextField(blank=True, editable=False)
     tested_at = models.DateTimeField(null=True, blank=True, editable=False)
-    created = models.DateTimeField(auto_now_add=True)
+    created = models.DateTimeField(default=clock.now, editable=False)
     updated = models.DateTimeField(auto_now=True)
 
     class Meta(TenantOwned.Meta):

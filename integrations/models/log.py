@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from integrations.contracts import clock
 from integrations.models.base import TenantOwned
 from integrations.models.config import Config
 
@@ -46,7 +47,7 @@ class CallLog(TenantOwned):
     request_id = models.CharField(max_length=64, blank=True, help_text="The id of the request or task that caused it.")
     ip = models.GenericIPAddressField(null=True, blank=True)
     item = models.ForeignKey("integrations.QueueItem", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
-    created = models.DateTimeField(auto_now_add=True)
+    created = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta(TenantOwned.Meta):
         ordering = ["-id"]

@@ -97,7 +97,7 @@ class Alert(models.Model):
     level = models.CharField(max_length=10, choices=Level.choices, default=Level.WARNING)
     message = models.TextField()
     count = models.PositiveIntegerField(default=1)
-    created = models.DateTimeField(auto_now_add=True)
+    created = models.DateTimeField(default=clock.now, editable=False)
     updated = models.DateTimeField(auto_now=True)
     acknowledged_at = models.DateTimeField(null=True, blank=True)
     resolved_at = models.DateTimeField(null=True, blank=True)

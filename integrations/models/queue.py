@@ -8,6 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
+from integrations.contracts import clock
 from integrations.models.base import TenantOwned
 from integrations.models.config import Config
 
@@ -50,7 +51,7 @@ class QueueItem(TenantOwned):
     worker = models.CharField(max_length=100, blank=True)
     errors = models.JSONField(default=list, blank=True)
     last_error = models.TextField(blank=True)
-    created = models.DateTimeField(auto_now_add=True)
+    created = models.DateTimeField(default=clock.now, editable=False)
     finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta(TenantOwned.Meta):

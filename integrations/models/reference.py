@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from integrations.contracts import clock
 from integrations.models.base import TenantOwned
 from integrations.models.config import Config
 
@@ -20,7 +21,7 @@ class ExternalReference(TenantOwned):
     config = models.ForeignKey(Config, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
     object_type = models.CharField(max_length=30, blank=True)
     object_id = models.CharField(max_length=60, blank=True)
-    created = models.DateTimeField(auto_now_add=True)
+    created = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta(TenantOwned.Meta):
         constraints = [
@@ -57,7 +58,7 @@ class IdempotencyRecord(TenantOwned):
     object_id = models.CharField(max_length=60, blank=True)
     status_code = models.PositiveSmallIntegerField(null=True)
     sealed_response = models.TextField(blank=True, editable=False)
-    created = models.DateTimeField(auto_now_add=True)
+    created = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta(TenantOwned.Meta):
         constraints = [models.UniqueConstraint(fields=["tenant", "key"], name="idempotency_key_once")]

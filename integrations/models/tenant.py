@@ -10,6 +10,7 @@ from django.contrib.auth.models import AbstractUser
 from django.core.validators import RegexValidator
 from django.db import models
 
+from integrations.contracts import clock
 from integrations.models.base import PrefixedIdField, TenantOwned
 
 
@@ -31,7 +32,7 @@ class Tenant(models.Model):
     time_zone = models.CharField(max_length=50, default="Africa/Nairobi")
     currency = models.CharField(max_length=3, default="KES", validators=[RegexValidator(r"^[A-Z]{3}$")])
     is_active = models.BooleanField(default=True)
-    created = models.DateTimeField(auto_now_add=True)
+    created = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:
         ordering = ["name"]
@@ -68,7 +69,7 @@ class Membership(TenantOwned):
         default=office_channels, blank=True, help_text="Channels on which staff may send: sms, email, push, whatsapp."
     )
     is_active = models.BooleanField(default=True)
-    created = models.DateTimeField(auto_now_add=True)
+    created = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta(TenantOwned.Meta):
         constraints = [models.UniqueConstraint(fields=["tenant", "user"], name="membership_once")]
@@ -101,7 +102,7 @@ class ApiKey(TenantOwned):
     previous_hash = models.CharField(max_length=64, unique=True, null=True, blank=True, editable=False)
     previous_prefix = models.CharField(max_length=16, blank=True, editable=False)
     previous_until = models.DateTimeField(null=True, blank=True, editable=False)
-    created = models.DateTimeField(auto_now_add=True)
+    created = models.DateTimeField(default=clock.now, editable=False)
     created_by = models.CharField(max_length=150, blank=True, editable=False)
     rotated_at = models.DateTimeField(null=True, blank=True, editable=False)
     expires_at = models.DateTimeField(null=True, blank=True)

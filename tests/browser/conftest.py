@@ -74,6 +74,7 @@ def shots(tmp_path: Path) -> Callable[[Page, str], Path]:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.png"
         size = page.viewport_size or DESKTOP
+        page.wait_for_load_state()  # a link was clicked a moment ago: its page has to be there before it is measured
         # The window grows to the page: a full-page picture would show the bar at its bottom across the middle.
         height = page.evaluate("Math.max(document.documentElement.scrollHeight, document.body.scrollHeight)")
         page.set_viewport_size({"width": size["width"], "height": max(size["height"], int(height))})

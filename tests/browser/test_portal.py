@@ -121,6 +121,7 @@ def test_a_developers_way(
     assert [part.split(",")[0] for part in receiver.at("/till")[-1].headers["webhook-signature"].split()] == ["v1", "v1"]
 
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Event types").click()
+    expect(page.get_by_role("link", name="payment.completed The money")).to_be_visible()
     look("catalogue")
     page.get_by_role("link", name="payment.completed The money").click()
     expect(page.get_by_text("amount_captured").first).to_be_visible()

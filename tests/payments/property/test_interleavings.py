@@ -11,18 +11,14 @@ from tests.payments.property.machine import Payments
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("model_gateways")]
 
 # No deadline: a step is a request to the whole hub with a real database, and how long that takes is the machine's affair.
-# Derandomised: the same search in every run, so that a change is blamed for what it broke. The deep
-# one looks elsewhere each time.
 DEFAULT = settings(
     max_examples=8,
     stateful_step_count=30,
     deadline=None,
-    derandomize=True,
-    database=None,
     print_blob=True,
     phases=(Phase.generate, Phase.shrink),
 )
-DEEP = settings(DEFAULT, max_examples=300, stateful_step_count=60, derandomize=False)
+DEEP = settings(DEFAULT, max_examples=300, stateful_step_count=60)
 
 
 def test_any_interleaving_keeps_the_books_right() -> None:

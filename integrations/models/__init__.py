@@ -2,8 +2,8 @@
 
 from integrations.models.audit import AuditEntry
 from integrations.models.config import Config, ConfigStatus, PrimaryConfig, Provider, ProviderGrant
-from integrations.models.log import CallLog, Direction, LogStatus
-from integrations.models.operations import Alert, BreakerState, Heartbeat, RateBucket
+from integrations.models.log import CallLog, Direction, LogRetention, LogStatus
+from integrations.models.operations import Alert, BreakerState, Heartbeat, RateBucket, RateSlot
 from integrations.models.queue import OPEN_STATES, Attempt, AttemptState, QueueItem, QueueState
 from integrations.models.reference import ExternalReference, IdempotencyRecord, OAuthToken
 from integrations.models.tenant import ApiKey, ApiKeyUsage, Membership, Role, Tenant, User
@@ -24,6 +24,7 @@ __all__ = [
     "ExternalReference",
     "Heartbeat",
     "IdempotencyRecord",
+    "LogRetention",
     "LogStatus",
     "Membership",
     "OAuthToken",
@@ -33,6 +34,7 @@ __all__ = [
     "QueueItem",
     "QueueState",
     "RateBucket",
+    "RateSlot",
     "Role",
     "Tenant",
     "User",

@@ -54,6 +54,12 @@ class Config(TenantOwned):
     )
     values = models.JSONField(default=dict, blank=True)
     sealed = models.TextField(blank=True, editable=False)
+    limits = models.JSONField(
+        default=dict,
+        db_default={},
+        blank=True,
+        help_text="This account's own rate, burst, concurrency and daily quota, in place of what the provider declares.",
+    )
     is_active = models.BooleanField(default=True)
     hook_token = models.CharField(max_length=64, unique=True, default=new_token, editable=False)
     status = models.CharField(max_length=20, choices=ConfigStatus.choices, default=ConfigStatus.UNTESTED, editable=False)

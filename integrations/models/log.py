@@ -27,6 +27,8 @@ class CallLog(TenantOwned):
     `reference_*` is our object that the exchange was about, `external_reference` the provider's id of it.
     """
 
+    # Each index costs with each call: the tenant's own would say nothing that does not begin another one.
+    tenant = models.ForeignKey("integrations.Tenant", on_delete=models.CASCADE, related_name="+", db_index=False)
     direction = models.CharField(max_length=10, choices=Direction.choices)
     provider = models.CharField(max_length=50)
     config = models.ForeignKey(Config, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
@@ -48,13 +50,24 @@ class CallLog(TenantOwned):
     ip = models.GenericIPAddressField(null=True, blank=True)
     item = models.ForeignKey("integrations.QueueItem", null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     created = models.DateTimeField(default=clock.now, editable=False)
+    erased_at = models.DateTimeField(null=True, blank=True, help_text="When headers and bodies were erased on request.")
 
     class Meta(TenantOwned.Meta):
         ordering = ["-id"]
         indexes = [
-            models.Index(fields=["tenant", "-id"], name="log_of_tenant"),
-            models.Index(fields=["tenant", "reference_type", "reference_id"], name="log_of_reference"),
-            models.Index(fields=["tenant", "provider", "-id"], name="log_of_provider"),
+            models.Index(fields=["tenant", "-created", "-id"], name="log_by_time"),
+            models.Index(fields=["tenant", "provider", "-created", "-id"], name="log_of_provider_by_time"),
+            models.Index(
+                fields=["tenant", "-created", "-id"],
+                name="log_failed_by_time",
+                condition=models.Q(status__in=["failed", "timeout"]),
+            ),
+            models.Index(
+                fields=["tenant", "reference_id", "reference_type"],
+                name="log_by_reference",
+                condition=~models.Q(reference_id=""),
+            ),
+            models.Index(fields=["tenant", "request_id"], name="log_of_request", condition=~models.Q(request_id="")),
             models.Index(
                 fields=["external_reference"], name="log_external_reference", condition=~models.Q(external_reference="")
             ),
@@ -63,3 +76,21 @@ class CallLog(TenantOwned):
 
     def __str__(self) -> str:
         return f"{self.provider} {self.operation} {self.status}"
+
+
+class LogRetention(TenantOwned):
+    """How many days a tenant keeps what the core records; empty: the installation's setting. Failures may be kept longer."""
+
+    call_log_days = models.PositiveIntegerField(null=True, blank=True)
+    failed_call_log_days = models.PositiveIntegerField(null=True, blank=True)
+    queue_days = models.PositiveIntegerField(null=True, blank=True)
+    failed_queue_days = models.PositiveIntegerField(null=True, blank=True)
+    receipt_days = models.PositiveIntegerField(null=True, blank=True)
+    message_days = models.PositiveIntegerField(null=True, blank=True)
+
+    class Meta(TenantOwned.Meta):
+        verbose_name_plural = "log retention"
+        constraints = [models.UniqueConstraint(fields=["tenant"], name="one_log_retention_per_tenant")]
+
+    def __str__(self) -> str:
+        return f"log retention of {self.tenant_id}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db import models, transaction
+from django.db import connection, models
 from django.db.models import Q
 
 from integrations.contracts import clock
@@ -46,42 +46,98 @@ class BreakerState(models.Model):
     opened_at = models.DateTimeField(null=True, blank=True)
     retry_at = models.DateTimeField(null=True, blank=True)
     openings = models.PositiveIntegerField(default=0, help_text="Times in a row it opened; the wait grows with it.")
+    last_error = models.TextField(blank=True, default="", db_default="")
+    forced = models.CharField(
+        max_length=10,
+        default="",
+        db_default="",
+        choices=[("open", "Held open"), ("closed", "Held closed")],
+        blank=True,
+        help_text="A person holds it so, whatever the calls say.",
+    )
+    forced_by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    forced_until = models.DateTimeField(null=True, blank=True, help_text="Empty: until somebody lets go.")
     updated = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:
         return f"{self.key}: {self.state}"
 
 
+# Of the row `b` that stands, at the time `EXCLUDED.updated_at`. A clock that lags hands no second out twice; one that was put
+# back by more than a few seconds is believed, or nobody would get a token until it is as late as before.
+REFILLED = """
+    LEAST(%(burst)s, b.tokens
+        + GREATEST(0, EXTRACT(EPOCH FROM EXCLUDED.updated_at - b.updated_at)::float8) * %(rate)s)
+"""
+TOUCHED = """
+    CASE WHEN b.updated_at > EXCLUDED.updated_at + interval '5 seconds' THEN EXCLUDED.updated_at
+    ELSE GREATEST(b.updated_at, EXCLUDED.updated_at) END
+"""
+NOW = "COALESCE(%(now)s::timestamptz, clock_timestamp())"
+ENOUGH = "0.999"  # times are rounded to microseconds; what is missing to a whole token is owed
+
+_TAKE = f"""
+INSERT INTO integrations_ratebucket AS b (key, tokens, updated_at, blocked_why, used)
+VALUES (%(key)s, %(burst)s - 1, {NOW}, '', 0)
+ON CONFLICT (key) DO UPDATE SET tokens = {REFILLED} - 1, updated_at = {TOUCHED}
+WHERE {REFILLED} >= {ENOUGH}
+RETURNING tokens
+"""  # noqa: S608 constants only
+_LEFT = f"""
+INSERT INTO integrations_ratebucket AS b (key, tokens, updated_at, blocked_why, used)
+VALUES (%(key)s, %(burst)s, {NOW}, '', 0)
+ON CONFLICT (key) DO UPDATE SET tokens = {REFILLED}, updated_at = {TOUCHED}
+RETURNING tokens
+"""  # noqa: S608 constants only
+
+
 class RateBucket(models.Model):
-    """A token bucket shared by all processes: `tokens` as of `updated_at`."""
+    """A token bucket shared by all processes: `tokens` as of `updated_at`.
+
+    `blocked_until` is what the other side asked for (429, `Retry-After`, its reset headers); `day` and `used` count towards
+    a daily quota.
+    """
 
     key = models.CharField(max_length=200, unique=True)
     tokens = models.FloatField()
     updated_at = models.DateTimeField()
+    blocked_until = models.DateTimeField(null=True, blank=True)
+    blocked_why = models.CharField(max_length=200, blank=True, default="", db_default="")
+    day = models.DateField(null=True, blank=True)
+    used = models.PositiveIntegerField(default=0, db_default=0)
 
     def __str__(self) -> str:
         return self.key
 
     @classmethod
     def take(cls, key: str, *, rate: float, burst: int) -> tuple[float, float | None]:
-        """Take one token of `key`: `rate` come back per second, at most `burst` are saved up. Exact across processes.
+        """Take one token of `key`: `rate` come back per second, at most `burst` are saved up. Exact across processes, and
+        across machines whose clocks differ: the database's is the one that counts.
 
         Returns (tokens left, None), or (tokens left, seconds until there is one) where there was none to take.
         """
-        now = clock.now()
-        with transaction.atomic():
-            bucket = None
-            while bucket is None:  # one that nobody used for long is purged, if need be between these two lines
-                cls.objects.get_or_create(key=key, defaults={"tokens": float(burst), "updated_at": now})
-                bucket = cls.objects.select_for_update().filter(key=key).first()
-            elapsed = max(0.0, (now - bucket.updated_at).total_seconds())
-            tokens = min(float(burst), bucket.tokens + elapsed * rate)
-            wait = None if tokens >= 1.0 else (1.0 - tokens) / rate
-            if wait is None:
-                tokens -= 1.0
-            # A clock that lags behind another process's must not hand the same seconds out twice.
-            cls.objects.filter(pk=bucket.pk).update(tokens=tokens, updated_at=max(now, bucket.updated_at))
-        return tokens, wait
+        given = {"key": key, "rate": rate, "burst": float(burst), "now": clock.injected()}
+        with connection.cursor() as cursor:
+            cursor.execute(_TAKE, given)
+            taken = cursor.fetchone()
+            if taken is not None:
+                return max(0.0, taken[0]), None
+            cursor.execute(_LEFT, given)
+            tokens: float = (cursor.fetchone() or (float(burst),))[0]
+        return tokens, max(0.0, 1.0 - tokens) / rate
+
+
+class RateSlot(models.Model):
+    """One call that is being made now, where an account may make so many at once; it lapses with its caller."""
+
+    key = models.CharField(max_length=200)
+    lapses_at = models.DateTimeField()
+
+    class Meta:
+        indexes = [models.Index(fields=["key", "lapses_at"], name="rate_slot_key")]
+
+    def __str__(self) -> str:
+        return self.key
 
 
 class Alert(models.Model):

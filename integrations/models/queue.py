@@ -33,6 +33,7 @@ class QueueItem(TenantOwned):
     `attempts` counts tries that reached the provider or failed; `errors` is the history, newest last.
     """
 
+    tenant = models.ForeignKey("integrations.Tenant", on_delete=models.CASCADE, related_name="+", db_index=False)
     kind = models.CharField(max_length=50)
     config = models.ForeignKey(Config, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     payload = models.JSONField(default=dict, blank=True)
@@ -45,6 +46,7 @@ class QueueItem(TenantOwned):
     not_after = models.DateTimeField(null=True, blank=True)
     attempts = models.PositiveIntegerField(default=0)
     max_attempts = models.PositiveIntegerField(default=8)
+    crashes = models.PositiveSmallIntegerField(default=0, db_default=0, help_text="Workers that died over it in a row.")
     fence = models.PositiveIntegerField(default=0)
     lease = models.UUIDField(null=True, blank=True, editable=False)
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -65,9 +67,25 @@ class QueueItem(TenantOwned):
         ]
         indexes = [
             models.Index(fields=["priority", "due_at"], condition=Q(state="pending"), name="queue_due"),
+            models.Index(fields=["tenant", "priority", "due_at"], condition=Q(state="pending"), name="queue_due_of_tenant"),
             models.Index(fields=["lease_until"], condition=Q(state="processing"), name="queue_leases"),
-            models.Index(fields=["tenant", "-id"], name="queue_of_tenant"),
-            models.Index(fields=["tenant", "reference_type", "reference_id"], name="queue_of_reference"),
+            models.Index(
+                fields=["tenant", "finished_at"],
+                condition=Q(state__in=["completed", "cancelled", "failed"]),
+                name="queue_ended",
+            ),
+            # What ends well never enters the second one: it costs the many nothing, and finds the few.
+            models.Index(fields=["tenant", "-created", "-id"], name="queue_by_time"),
+            models.Index(
+                fields=["tenant", "state", "-created", "-id"],
+                condition=Q(state__in=["failed", "cancelled", "unknown", "needs_review"]),
+                name="queue_troubled_by_time",
+            ),
+            models.Index(
+                fields=["tenant", "reference_id", "reference_type"],
+                condition=~Q(reference_id=""),
+                name="queue_by_reference",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -32,6 +32,9 @@ class Tenant(models.Model):
     time_zone = models.CharField(max_length=50, default="Africa/Nairobi")
     currency = models.CharField(max_length=3, default="KES", validators=[RegexValidator(r"^[A-Z]{3}$")])
     is_active = models.BooleanField(default=True)
+    max_queued = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Queue items that may wait at once; empty: HUB_MAX_QUEUED. More are refused with 429."
+    )
     created = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:

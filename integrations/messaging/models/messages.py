@@ -27,6 +27,7 @@ class Message(TenantOwned):
     """
 
     id = PrefixedIdField(prefix="msg")
+    tenant = models.ForeignKey("integrations.Tenant", on_delete=models.CASCADE, related_name="+", db_index=False)
     channel = models.CharField(max_length=10, choices=Channel.choices, default=Channel.SMS)
     provider = models.CharField(max_length=50)
     config = models.ForeignKey(Config, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
@@ -68,7 +69,9 @@ class Message(TenantOwned):
         constraints = [models.UniqueConstraint(fields=["tenant", "key"], condition=~Q(key=""), name="message_key_once")]
         indexes = [
             models.Index(fields=["tenant", "-created", "-id"], name="message_of_tenant"),
-            models.Index(fields=["tenant", "reference_type", "reference_id"], name="message_of_reference"),
+            models.Index(
+                fields=["tenant", "reference_id", "reference_type"], condition=~Q(reference_id=""), name="message_by_reference"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -84,7 +87,8 @@ class Recipient(TenantOwned):
     maps other channels to his address there; `instead_of` is the one in whose place this one was sent, on another way.
     """
 
-    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="recipients")
+    tenant = models.ForeignKey("integrations.Tenant", on_delete=models.CASCADE, related_name="+", db_index=False)
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="recipients", db_index=False)
     address = models.CharField(max_length=512)
     name = models.CharField(max_length=200, blank=True)
     role = models.CharField(max_length=3, blank=True, choices=[("to", "To"), ("cc", "Cc"), ("bcc", "Bcc")])
@@ -114,6 +118,7 @@ class Recipient(TenantOwned):
             models.Index(fields=["tenant", "provider_ref"], condition=~Q(provider_ref=""), name="recipient_provider_ref"),
             models.Index(fields=["tenant", "address"], condition=Q(state="unknown"), name="recipient_unknown"),
             models.Index(fields=["message", "state"], name="recipient_progress"),
+            models.Index(fields=["tenant", "address"], name="recipient_of_address"),
         ]
 
     def __str__(self) -> str:

@@ -25,7 +25,7 @@ class Receipt(models.Model):
     Unique by what it says: a repetition counts up `duplicates` and has no second effect.
     """
 
-    tenant = models.ForeignKey(Tenant, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
+    tenant = models.ForeignKey(Tenant, null=True, blank=True, on_delete=models.CASCADE, related_name="+", db_index=False)
     provider = models.CharField(max_length=50)
     config = models.ForeignKey(Config, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
     purpose = models.CharField(max_length=40)
@@ -43,6 +43,7 @@ class Receipt(models.Model):
     duplicates = models.PositiveIntegerField(default=0)
     received_at = models.DateTimeField()
     processed_at = models.DateTimeField(null=True, blank=True)
+    erased_at = models.DateTimeField(null=True, blank=True, help_text="When query, headers and body were erased on request.")
 
     objects = ScopedManager(tenant="tenant")
     unscoped: ClassVar[models.Manager[Receipt]] = models.Manager()
@@ -57,7 +58,8 @@ class Receipt(models.Model):
             ),
         ]
         indexes = [
-            models.Index(fields=["tenant", "-id"], name="receipt_of_tenant"),
+            models.Index(fields=["tenant", "-received_at", "-id"], name="receipt_by_time"),
+            models.Index(fields=["tenant", "token_object"], name="receipt_of_object"),
             models.Index(fields=["received_at"], name="receipt_received"),
         ]
 

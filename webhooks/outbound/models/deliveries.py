@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Func, Q, Value
 
@@ -14,6 +16,9 @@ MAX_ATTEMPTS = 12
 """Automatic tries of one delivery: the first, and one after each delay of `schedule.DELAYS`."""
 
 POSITION_SEQUENCE = "webhooks_outbound_delivery_position"
+
+BARE: Any = {"db_index": False, "db_constraint": False}
+"""For a foreign key whose index is the beginning of another one, and whose constraint a composite key implies."""
 
 
 class DeliveryState(models.TextChoices):
@@ -52,9 +57,12 @@ class Delivery(TenantOwned):
     """
 
     id = PrefixedIdField(prefix="dlv")
-    event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries")
-    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="deliveries")
-    carrier = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="passengers")
+    # A row is written three times at least, and each index and key costs each time. The database holds event and endpoint, and
+    # by them the tenant, by the composite keys (tenant, id); what is looked up by them has an index below.
+    tenant = models.ForeignKey("integrations.Tenant", on_delete=models.CASCADE, related_name="+", **BARE)
+    event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries", **BARE)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.CASCADE, related_name="deliveries", **BARE)
+    carrier = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="passengers", **BARE)
     position = models.BigIntegerField(
         editable=False, db_default=Func(Value(POSITION_SEQUENCE), function="nextval", output_field=models.BigIntegerField())
     )
@@ -94,7 +102,7 @@ class Delivery(TenantOwned):
             ),
             models.Index(fields=["endpoint", "-id"], name="webhook_delivery_of_endpoint"),
             models.Index(fields=["endpoint", "position"], name="webhook_delivery_position"),
-            models.Index(fields=["tenant", "-id"], name="webhook_delivery_of_tenant"),
+            models.Index(fields=["tenant", "-created", "-id"], name="webhook_delivery_by_time"),
             models.Index(fields=["tenant", "-id"], condition=Q(state="failed"), name="webhook_delivery_dead"),
             models.Index(fields=["carrier"], condition=Q(carrier__isnull=False), name="webhook_delivery_carrier"),
         ]
@@ -112,7 +120,8 @@ class DeliveryAttempt(TenantOwned):
     `lag_ms` is how long it had been due when it began: throttles, breakers and a lack of workers show in it.
     """
 
-    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="tries")
+    tenant = models.ForeignKey("integrations.Tenant", on_delete=models.CASCADE, related_name="+", **BARE)
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="tries", **BARE)
     number = models.PositiveIntegerField()
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()

@@ -17,6 +17,7 @@ class Event(TenantOwned):
     """
 
     id = PrefixedIdField(prefix="evt")
+    tenant = models.ForeignKey("integrations.Tenant", on_delete=models.CASCADE, related_name="+", db_index=False)
     type = models.CharField(max_length=100)
     type_version = models.PositiveSmallIntegerField(default=1)
     key = models.CharField(max_length=200)
@@ -32,10 +33,10 @@ class Event(TenantOwned):
         ordering = ["-id"]
         constraints = [models.UniqueConstraint(fields=["tenant", "type", "key"], name="webhook_event_once")]
         indexes = [
-            models.Index(fields=["tenant", "object_type", "object_id"], name="webhook_event_of_object"),
+            models.Index(fields=["tenant", "object_id", "object_type"], name="webhook_event_by_object"),
             models.Index(fields=["tenant", "-id"], name="webhook_event_of_tenant"),
             models.Index(fields=["created"], condition=Q(spread_at__isnull=True), name="webhook_event_unspread"),
-            models.Index(fields=["created"], name="webhook_event_created"),
+            models.Index(fields=["tenant", "-created", "-id"], name="webhook_event_by_time"),
         ]
 
     def __str__(self) -> str:

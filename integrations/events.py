@@ -108,16 +108,68 @@ class ReceiptTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageMoved:
-    """A recipient's message reached `state` (a `MessageState`), whichever it is. Never leaves the house; what does is the
-    `DomainEvent` of the ends. `reference_*` name what the message is about."""
+    """A recipient's message reached `state` (a `MessageState`) from `before`, whichever they are. Never leaves the house; what
+    does is the `DomainEvent` of the ends. `reference_*` name what the message is about."""
 
     tenant_id: int
     message_id: str
     recipient_id: int
     state: str
+    before: str
     detail: str
     reference_type: str
     reference_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeErased:
+    """What a logged exchange said was erased at a person's request: whoever keeps the same elsewhere erases it too. Never
+    leaves the house."""
+
+    tenant_id: int
+    log_id: int
+    direction: str
+    provider: str
+    operation: str
+    external_reference: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportErased:
+    """A stored request was erased that reported `fact` (an `InboundEvent`): whoever keeps its words erases them too. Never
+    leaves the house."""
+
+    fact: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactErased:
+    """What the `DomainEvent` of this key said was erased where it came from: whoever keeps the same erases it too. Without a
+    `type` it is of whichever it was. Never leaves the house."""
+
+    tenant_id: int
+    key: str
+    type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PayloadErased:
+    """The payload of a published event was erased: whoever keeps a copy erases it too. Never leaves the house."""
+
+    tenant_id: int
+    type: str
+    key: str
+    object_type: str
+    object_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillOpenAsked:
+    """Question to all features: which of these objects, each (type, id), are still going on? Work that was done for them is
+    kept, whatever its age: others decide by it. Answered with a list of those."""
+
+    tenant_id: int
+    references: frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

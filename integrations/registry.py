@@ -122,6 +122,7 @@ def config_view(config: Config) -> ConfigView:
         values={**{field.name: None for field in provider.config if not field.secret}, **defaults, **config.values},
         secrets={**dict.fromkeys(provider.config.secret_names), **config.secrets()},
         label=config.label,
+        limits=config.limits,
     )
 
 

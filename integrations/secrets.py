@@ -20,6 +20,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signing import BadSignature
 
+REMEMBERED_BYTES = 4096
+"""Tokens longer than this (whole stored answers) are opened anew each time: they are read once, and would fill the memory."""
 INSTALLATION = 0
 """The tenant number under which the installation's own secrets are sealed."""
 
@@ -30,6 +32,11 @@ class SecretUnreadable(Exception):
 
 def parse_keyring(text: str) -> list[tuple[str, bytes]]:
     """Return [(key id, key)] newest first from `id:base64,id:base64`; raise `ImproperlyConfigured` for a bad keyring."""
+    return list(_parse_keyring(text))
+
+
+@lru_cache(maxsize=8)
+def _parse_keyring(text: str) -> tuple[tuple[str, bytes], ...]:
     keyring: list[tuple[str, bytes]] = []
     for entry in filter(None, (part.strip() for part in text.split(","))):
         key_id, _, encoded = entry.partition(":")
@@ -46,7 +53,7 @@ def parse_keyring(text: str) -> list[tuple[str, bytes]]:
         keyring.append((key_id, key))
     if not keyring:
         raise ImproperlyConfigured("ENCRYPTION_KEYS is not set: the hub does not run without a key for its secrets")
-    return keyring
+    return tuple(keyring)
 
 
 def generate_key(key_id: str) -> str:
@@ -84,16 +91,28 @@ def seal(tenant_id: int, value: Any) -> str:
 
 def open_sealed(tenant_id: int, token: str) -> Any:
     """Return what was sealed; raise `SecretUnreadable` (which says nothing of the content) otherwise."""
-    from django_cryptography.utils.crypto import InvalidToken
-
-    key_id, _, encoded = token.partition(".")
-    key = dict(parse_keyring(settings.ENCRYPTION_KEYS)).get(key_id)
+    key_id = key_id_of(token)
+    key = dict(_parse_keyring(settings.ENCRYPTION_KEYS)).get(key_id)
     if key is None:
         raise SecretUnreadable(f"no key {key_id!r} in ENCRYPTION_KEYS")
+    return json.loads((_opened if len(token) <= REMEMBERED_BYTES else _open)(key, tenant_id, token))
+
+
+def _open(key: bytes, tenant_id: int, token: str) -> bytes:
+    from django_cryptography.utils.crypto import InvalidToken
+
+    encoded = token.partition(".")[2]
     try:
-        return json.loads(_cipher(key, tenant_id).decrypt(base64.b64decode(encoded, altchars=b"-_", validate=True)))
+        opened: bytes = _cipher(key, tenant_id).decrypt(base64.b64decode(encoded, altchars=b"-_", validate=True))
+        json.loads(opened)
     except (BadSignature, InvalidToken, ValueError) as error:
         raise SecretUnreadable("not sealed for this tenant, or altered") from error
+    return opened
+
+
+_opened = lru_cache(maxsize=2048)(_open)
+"""Remembers what was opened last, by key, tenant and the token itself: a secret that is changed has another token, and of a
+key that has left the keyring nothing is asked here. As text, so that nobody can change what another gets."""
 
 
 def masked(value: str) -> str:

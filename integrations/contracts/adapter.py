@@ -30,6 +30,8 @@ class ConfigView:
     values: Mapping[str, Any]
     secrets: Mapping[str, Any] = field(repr=False)
     label: str = ""
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    """What the account has in place of its provider's declared limits."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):

@@ -19,6 +19,12 @@ def now() -> datetime:
     return _source()
 
 
+def injected() -> datetime | None:
+    """Return the time where somebody has set it, None where the system's clock is asked: what is exact across machines then
+    takes the database's clock, which all of them share."""
+    return None if _source is _system else _source()
+
+
 @contextmanager
 def stopped_at(moment: datetime | Callable[[], datetime]) -> Iterator[None]:
     """Within the block, `now()` answers `moment` (or what it returns); for tests."""

@@ -15,10 +15,13 @@ from integrations.contracts.schema import ConfigSchema
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimit:
-    """Token bucket of one config and operation: `rate` calls per second, at most `burst` at once."""
+    """What one config may be asked for: `rate` calls of an operation per second with at most `burst` saved up; `concurrency`
+    calls at once and `daily` calls in a day (UTC), over all its operations (None: no limit)."""
 
     rate: float
     burst: int
+    concurrency: int | None = None
+    daily: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +54,10 @@ class Provider:
     check_environment: Callable[[Mapping[str, Any], Environment], dict[str, str]] | None = None
     """`check_environment(values, environment)` with plain and secret values together: {field: problem}. For live keys in a
     sandbox config, and the reverse."""
+    pause: Callable[[int, Mapping[str, str], str], float | None] | None = None
+    """`pause(status, headers, body)` of an answer, header names in lower case: for how many seconds the account is to stay
+    away from this operation; 0: not at all; None: what the usual headers and status say. For providers that say it elsewhere,
+    or mean one recipient by a 429."""
     requirements: tuple[str, ...] = ()
     """What a person must have at hand before setting it up, one sentence each."""
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from threading import local
 from typing import Any, Protocol
 from urllib.parse import urlencode, urlsplit
 
@@ -18,14 +17,13 @@ from django.db import connections
 
 from integrations.contracts.adapter import MailServer, MailSession, Reply
 from integrations.contracts.errors import InvalidRequest, OutcomeUnknown, ProviderError, ProviderUnavailable
-from integrations.http.guard import BlockedAddress, GuardedAdapter, check_url
+from integrations.http import pools
+from integrations.http.guard import BlockedAddress, check_url
 from integrations.http.masking import Mask
 
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 USER_AGENT = "integrations-hub/1"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-
-_threads = local()
 
 
 class NetworkInsideTransaction(RuntimeError):
@@ -66,20 +64,6 @@ class SilentRecorder:
 
     def finished(self, exchange: Exchange) -> None:
         return None
-
-
-def session() -> requests.Session:
-    """Return this thread's session: pooled connections, no retries, no proxies from the environment, guarded dialling."""
-    existing: requests.Session | None = getattr(_threads, "session", None)
-    if existing is None:
-        existing = requests.Session()
-        existing.trust_env = False
-        existing.headers.clear()
-        adapter = GuardedAdapter(pool_connections=20, pool_maxsize=20, max_retries=0)
-        existing.mount("https://", adapter)
-        existing.mount("http://", adapter)
-        _threads.session = existing
-    return existing
 
 
 def refuse_inside_transaction() -> None:
@@ -155,7 +139,7 @@ class HttpClient:
         self._recorder.started(exchange)
         begun = time.monotonic()
         try:
-            reply = self._send(prepared, timeout or self._timeout, begun)
+            reply = self._send(prepared, timeout or self._timeout, begun, not is_safe)
         except requests.RequestException as error:
             failure = self._failure(error, is_safe)
             exchange.error = self._mask.text(f"{type(error).__name__}: {failure.message}")
@@ -198,8 +182,8 @@ class HttpClient:
             raise InvalidRequest(detail, provider=self._provider) from error
         return prepared
 
-    def _send(self, prepared: requests.PreparedRequest, timeout: tuple[float, float], begun: float) -> Reply:
-        with session().send(prepared, timeout=timeout, allow_redirects=False, stream=True) as answer:
+    def _send(self, prepared: requests.PreparedRequest, timeout: tuple[float, float], begun: float, effect: bool) -> Reply:
+        with pools.shared().exchange(prepared, timeout=timeout, effect=effect) as answer:
             chunks, size = [], 0
             try:
                 # `read1` returns what has come: the read timeout of `requests` is per read, and `iter_content` reads on until

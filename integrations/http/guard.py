@@ -248,22 +248,22 @@ def _dial(connection: urllib3.connection.HTTPConnection) -> socket.socket:
     raise urllib3.exceptions.NewConnectionError(connection, f"no connection: {failure}") from failure
 
 
-class _GuardedHTTPConnection(urllib3.connection.HTTPConnection):
+class GuardedHTTPConnection(urllib3.connection.HTTPConnection):
     def _new_conn(self) -> socket.socket:
         return _dial(self)
 
 
-class _GuardedHTTPSConnection(urllib3.connection.HTTPSConnection):
+class GuardedHTTPSConnection(urllib3.connection.HTTPSConnection):
     def _new_conn(self) -> socket.socket:
         return _dial(self)
 
 
-class _GuardedHTTPPool(urllib3.connectionpool.HTTPConnectionPool):
-    ConnectionCls = _GuardedHTTPConnection
+class GuardedHTTPPool(urllib3.connectionpool.HTTPConnectionPool):
+    ConnectionCls = GuardedHTTPConnection
 
 
-class _GuardedHTTPSPool(urllib3.connectionpool.HTTPSConnectionPool):
-    ConnectionCls = _GuardedHTTPSConnection
+class GuardedHTTPSPool(urllib3.connectionpool.HTTPSConnectionPool):
+    ConnectionCls = GuardedHTTPSConnection
 
 
 class GuardedAdapter(requests.adapters.HTTPAdapter):
@@ -275,7 +275,7 @@ class GuardedAdapter(requests.adapters.HTTPAdapter):
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any) -> None:
         super().init_poolmanager(connections, maxsize, block, **pool_kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _GuardedHTTPPool, "https": _GuardedHTTPSPool}
+        self.poolmanager.pool_classes_by_scheme = {"http": GuardedHTTPPool, "https": GuardedHTTPSPool}
 
     def send(
         self,

@@ -69,7 +69,7 @@ class Http2Client(HttpClient):
         super().__init__(**options)
         self._account = account
 
-    def _send(self, prepared: requests.PreparedRequest, timeout: tuple[float, float], begun: float) -> Reply:
+    def _send(self, prepared: requests.PreparedRequest, timeout: tuple[float, float], begun: float, effect: bool) -> Reply:
         target = urlsplit(str(prepared.url))
         host, port = target.hostname or "", target.port or (443 if target.scheme == "https" else 80)
         key = (self._account, target.scheme, host, port)

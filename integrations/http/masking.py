@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote_plus
 
@@ -60,6 +61,12 @@ def _parameter(name: str) -> str:
 def spellings(secrets: Iterable[str]) -> tuple[str, ...]:
     """Return each secret in the forms in which it may show up in text: plain, URL-quoted with digits of either case,
     JSON-escaped with or without \\u, base64 of either alphabet, padded or not."""
+    return _spellings(tuple(secrets))
+
+
+@lru_cache(maxsize=512)
+def _spellings(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    # Remembered, since each call to a provider asks for those of the same account again, twice.
     found: set[str] = set()
     for secret in secrets:
         if len(secret) < 4:
@@ -89,7 +96,8 @@ class Mask:
 
     def __init__(self, *, keys: Iterable[str] = (), secrets: Iterable[str] = ()) -> None:
         self._keys = ALWAYS_MASKED | {_normal(key) for key in keys}
-        self._values = list(spellings(secrets))
+        self._given = spellings(secrets)
+        self._values = list(self._given)
 
     def add(self, *secrets: str) -> None:
         """Mask these values too, from now on (a token just fetched)."""
@@ -97,7 +105,8 @@ class Mask:
 
     def text(self, value: str) -> str:
         value = OWN_PATH.sub(rf"\g<1>{MASK}", value)
-        for secret in (*self._values, *_in_use.get()):
+        in_use = _in_use.get()
+        for secret in self._values if in_use == self._given else (*self._values, *in_use):
             value = value.replace(secret, MASK)
         return value
 

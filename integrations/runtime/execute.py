@@ -36,28 +36,27 @@ def execute(
     refuse_inside_transaction()
     view = resolve(call, tenant_id=tenant_id)
     provider = get_provider(view.provider)
-    breaker.check(view)
-    limit = provider.rate_limit
-    try:
-        rate_limit.take(f"{view.provider}|{view.id or tenant_id}|{call.operation}", rate=limit.rate, burst=limit.burst)
-    except Throttled:
-        breaker.withdraw(view)
-        raise
     secrets = [str(value) for value in view.secrets.values() if value]
     mask = Mask(keys={*provider.masked_keys, *provider.config.secret_names}, secrets=secrets)
     recorder = CallRecorder(tenant_id=tenant_id, view=view, call=call, item_id=item.pk if item else None)
     effect = Effect(before_effect)
     open_http = partial(Http2Client, account=account_of(view)) if provider.http2 else HttpClient
-    http = open_http(
-        provider=view.provider,
-        base_url=view.base_url,
-        mask=mask,
-        recorder=recorder,
-        timeout=provider.timeout,
-        before_effect=effect.begin,
-    )
     tokens = CallTokens(mask) if view.id is None else StoredTokens(tenant_id=tenant_id, config_id=view.id, mask=mask)
-    with secrets_in_use(secrets):
+    passage = breaker.check(view)
+    try:
+        turn = rate_limit.enter(view, provider, call.operation, item=item)
+    except Throttled:
+        passage.withdraw()
+        raise
+    with turn, secrets_in_use(secrets):
+        http = open_http(
+            provider=view.provider,
+            base_url=view.base_url,
+            mask=mask,
+            recorder=turn.watching(recorder),
+            timeout=provider.timeout,
+            before_effect=effect.begin,
+        )
         adapter = build_adapter(view, call.capability, http=http, tokens=tokens, clock=clock.now)
         try:
             result = getattr(adapter, call.operation)(*call.arguments)
@@ -65,15 +64,18 @@ def execute(
             error.provider = error.provider or view.provider
             error.message = mask.text(error.message)
             error.args = (error.message,)
-            best_effort(partial(breaker.record, view, error), "breaker_not_told")
+            best_effort(partial(passage.record, error), "breaker_not_told")
             recorder.judged(ok=False, external_reference="", detail=error.message)
             raise
         except WireError as error:
             failure = effect.failure(f"The provider's answer could not be read: {error}.", view.provider)
-            best_effort(partial(breaker.record, view, failure), "breaker_not_told")
+            best_effort(partial(passage.record, failure), "breaker_not_told")
             recorder.judged(ok=False, external_reference="", detail=failure.message)
             raise failure from error
-    best_effort(partial(breaker.record, view, None), "breaker_not_told")
+        except BaseException:
+            recorder.close()
+            raise
+    best_effort(partial(passage.record, None), "breaker_not_told")
     recorder.judged(ok=True, external_reference=str(getattr(result, "provider_ref", "") or ""), detail="")
     return result
 

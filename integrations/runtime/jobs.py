@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
+
 from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import OutcomeUnknown, ProviderError
 from integrations.models import QueueItem, QueueState
@@ -49,6 +51,9 @@ class ProviderJob(ABC):
     kind: str
     max_attempts: int = 8
     lease_seconds: float = 120.0
+    """How long a claim lasts where nobody prolongs it: a shift does so while the thread that runs it lives."""
+    longest_seconds: float = 180.0
+    """How long a run may take, HUB_LONGEST_RUN at most; one that goes on for longer hangs, and its lease is not prolonged."""
 
     @abstractmethod
     def prepare(self, item: QueueItem) -> Call | None:
@@ -90,7 +95,9 @@ class EffectJob(ProviderJob):
 
 
 class LocalJob(ABC):
-    """A job without the network: its writes and the settling of the item commit together."""
+    """A job without the network: its writes and the settling of the item commit together. While it runs it holds the lock on
+    its item, which nobody recovers meanwhile. One that takes longer than HUB_LONGEST_RUN (200 s) may be ended with its
+    process: work in parts."""
 
     kind: str
     max_attempts: int = 8
@@ -110,7 +117,10 @@ _jobs: dict[str, Job] = {}
 
 
 def register(job: Job) -> None:
-    """Make the queue know `job`; raise ValueError where another class has its kind."""
+    """Make the queue know `job`; raise ValueError where another class has its kind, and where a run may take longer than the
+    process it runs in is left alone."""
+    if isinstance(job, ProviderJob) and job.longest_seconds > settings.HUB_LONGEST_RUN:
+        raise ValueError(f"longest_seconds of {job.kind!r} exceeds HUB_LONGEST_RUN, {settings.HUB_LONGEST_RUN} s")
     known = _jobs.get(job.kind)
     if known is not None and type(known) is not type(job):
         raise ValueError(f"two jobs have the kind {job.kind!r}")

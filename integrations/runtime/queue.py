@@ -1,4 +1,4 @@
-"""Putting work into the queue and what people may do to it. Claiming and running are in `worker.py`."""
+"""Putting work into the queue and what people may do to it. Claiming is in `claims.py`, running in `worker.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 
 from integrations.contracts import clock
 from integrations.contracts.errors import Conflict
@@ -15,6 +15,8 @@ from integrations.models import AttemptState, QueueItem, QueueState
 from integrations.runtime import jobs
 
 CHANNEL = "hub_queue"
+GONE, SPARED = "gone@", "spared@"
+"""How an item's `worker` begins whose process is known to be dead: over the item, as far as anybody knows, or certainly not."""
 
 
 def enqueue(
@@ -72,7 +74,16 @@ def _added(item: QueueItem) -> bool:
 
 
 def nudge() -> None:
-    """Wake one or more waiting workers once the current transaction commits (at once where none is open)."""
+    """Wake waiting workers once the current transaction has committed (at once where none is open).
+
+    Once for each transaction, and not as a part of it: the commits of all that notify wait for each other. Should we die in
+    between, the workers find the work when they next look.
+    """
+    if not any(_notify in waiting for waiting in connection.run_on_commit):
+        transaction.on_commit(_notify, robust=True)
+
+
+def _notify() -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"NOTIFY {CHANNEL}")
 
@@ -133,15 +144,33 @@ def note(item: QueueItem, error_class: str, detail: str) -> None:
     item.last_error = detail
 
 
-def release_dead(host: str, is_alive: Callable[[int], bool]) -> int:
+def release_dead(
+    host: str,
+    is_alive: Callable[[int], bool],
+    is_spared: Callable[[int, str], bool] = lambda _pid, _group: False,
+    begun_by: Callable[[int, str], set[int] | None] = lambda _pid, _group: None,
+) -> int:
     """Let go of what processes of this machine held that are gone; return how many items.
 
-    What they were in the middle of is then recovered at once, instead of when the lease lapses. `is_alive` takes a process
-    id; only a supervisor on the same machine can tell.
+    What they were in the middle of is then recovered at once, instead of when the lease lapses; what they had not begun is due
+    as before. `is_alive` takes a process id, the other two that of a dead one and its group: `is_spared` is True where it was
+    ended over what was none of its items' doing, `begun_by` tells what it was in the middle of (None: nobody knows). Only a
+    supervisor on the same machine can tell.
     """
     held = QueueItem.unscoped.filter(state=QueueState.PROCESSING, worker__startswith=f"{host[:60]}:")
     released = 0
     for pk, worker in held.values_list("pk", "worker"):
-        if not is_alive(int(worker.split(":")[1])):
-            released += held.filter(pk=pk, worker=worker).update(lease_until=clock.now() - timedelta(seconds=1))
+        _host, number, group = worker.split(":", 2)
+        pid = int(number)
+        if is_alive(pid):
+            continue
+        row, begun = held.filter(pk=pk, worker=worker), begun_by(pid, group)
+        # Whatever the list says: where something may have been sent, recovering finds out.
+        if begun is not None and pk not in begun and not row.filter(tries__fence=F("fence")).exists():
+            released += row.update(state=QueueState.PENDING, lease=None, lease_until=None, worker="")
+            nudge()
+            continue
+        # Renamed, so that it is let go of once: a recovery that breaks has its pause.
+        left = (SPARED if is_spared(pid, group) else GONE) + worker
+        released += row.update(lease_until=clock.now() - timedelta(seconds=1), worker=left[:100])
     return released

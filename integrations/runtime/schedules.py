@@ -18,13 +18,16 @@ class Tick:
     minutes: int
 
 
+# What is kept for a time only goes hour by hour: each run deletes for a bounded time, and the next one goes on.
 TICKS = (
     Tick("hub: keep shifts running", "integrations.runtime.shifts.ensure_running", 1),
     Tick("hub: recover lapsed items", "integrations.runtime.worker.recover_lapsed", 1),
-    Tick("hub: purge by retention", "integrations.runtime.retention.purge", 24 * 60),
-    Tick("messaging: purge by retention", "integrations.messaging.safety.retention.purge", 24 * 60),
-    Tick("webhooks: purge receipts", "webhooks.inbound.retention.purge", 24 * 60),
+    Tick("hub: close ranks in lines", "integrations.runtime.rate_limit.closing.close_ranks", 1),
+    Tick("hub: purge by retention", "integrations.runtime.retention.purge", 60),
+    Tick("messaging: purge by retention", "integrations.messaging.safety.retention.purge", 60),
+    Tick("webhooks: purge receipts", "webhooks.inbound.retention.purge", 60),
     Tick("webhooks: purge events", "webhooks.outbound.retention.purge", 24 * 60),
+    Tick("webhooks: go on purging events", "webhooks.outbound.retention.go_on", 60),
     Tick("webhooks: alarm on dead letters", "webhooks.outbound.recovery.dead_letters.check_alarms", 60),
     Tick("webhooks: find events without deliveries", "webhooks.outbound.publishing.sweeping.tick", 1),
     Tick("messaging: ask for balances", "integrations.messaging.safety.balances.ask_all", 60),

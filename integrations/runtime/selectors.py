@@ -1,9 +1,12 @@
-"""What the runtime knows of an object: the exchanges with providers that were about it."""
+"""What the runtime knows of an object: the exchanges with providers that were about it, and how long its work still waits."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from integrations.contracts import clock
 from integrations.events import TimelineAsked, TimelineEntry
-from integrations.models import CallLog, Direction
+from integrations.models import CallLog, Direction, QueueItem, QueueState
 
 LONGEST = 200
 
@@ -29,3 +32,31 @@ def _entry(row: CallLog) -> TimelineEntry:
         object_id=str(row.pk),
         duration_ms=row.duration_ms,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """For about how many seconds an item still waits, and what for."""
+
+    seconds: int
+    reason: str
+
+    @property
+    def text(self) -> str:
+        """Return it in words: "Waits for the rate limit of Stripe (charge, account 7), about 40 s."."""
+        return f"{self.reason.rstrip('.')}, about {_span(self.seconds)}."
+
+
+def expected_wait(item: QueueItem) -> Wait | None:
+    """Return how long an item that was put off (by a rate limit, an open circuit, a failure) is expected to wait for its next
+    try; None for one that waits for nothing. An item in a rate limit's line comes back at its place there."""
+    if item.state != QueueState.PENDING or not item.errors:
+        return None
+    seconds = (item.due_at - clock.now()).total_seconds()
+    return Wait(max(1, round(seconds)), item.last_error) if seconds > 0 else None
+
+
+def _span(seconds: int) -> str:
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{round(seconds / 60)} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

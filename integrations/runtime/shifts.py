@@ -10,24 +10,20 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, Thread
 
-import psycopg
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, connection
+from django.db import connection
 from django_q.models import OrmQ
 from django_q.tasks import async_task
 
 from integrations.contracts import clock
-from integrations.models import Heartbeat, QueueItem
-from integrations.runtime.queue import CHANNEL
-from integrations.runtime.worker import claim, recover_lapsed, run
+from integrations.models import Heartbeat
 
 logger = structlog.get_logger(__name__)
 
@@ -37,8 +33,6 @@ ShiftBody = Callable[[Callable[[], bool], float], None]
 TASK = "integrations.runtime.shifts.work"
 BEAT_SECONDS = 1.0
 ALIVE = timedelta(seconds=8)
-THREADS = 8
-RECOVER_EVERY = 2.0
 
 _bodies: dict[str, ShiftBody] = {}
 
@@ -153,46 +147,10 @@ class _Beat:
 
 
 def drain(stop: Callable[[], bool], until: float) -> None:
-    """The body of the queue's shift: claim what is due, run it on a few threads, recover what others dropped."""
-    pool = ThreadPoolExecutor(max_workers=THREADS, thread_name_prefix="queue")
-    running: set[Future[None]] = set()
-    recovered_at = 0.0
-    try:
-        while not stop() and time.monotonic() < until:
-            try:
-                if time.monotonic() - recovered_at > RECOVER_EVERY:
-                    recover_lapsed()
-                    recovered_at = time.monotonic()
-                running = {future for future in running if not future.done()}
-                items = claim(THREADS - len(running)) if len(running) < THREADS else []
-                running |= {pool.submit(_run_in_thread, item) for item in items}
-                if not items:
-                    wait_for_notice(CHANNEL, 0.5 if not running else 0.05)
-            except (DatabaseError, psycopg.Error) as error:
-                logger.warning("database_away", error=type(error).__name__)
-                connection.close()
-                time.sleep(0.5)
-    finally:
-        hand_over()
-        pool.shutdown(wait=True)
+    """The body of the queue's shift; see `draining`."""
+    from integrations.runtime import draining  # it hands over by what stands above
 
-
-def _run_in_thread(item: QueueItem) -> None:
-    try:
-        run(item)
-    except Exception:
-        logger.exception("run_broke", item=item.pk)  # the lease lapses, and the item is recovered
-    finally:
-        close_old_connections()
-
-
-def wait_for_notice(channel: str, seconds: float) -> None:
-    """Wait until somebody notifies `channel`, at most `seconds`."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"LISTEN {channel}")
-    raw: psycopg.Connection[object] = connection.connection
-    for _notice in raw.notifies(timeout=seconds, stop_after=1):
-        break
+    draining.drain(stop, until)
 
 
 _current: ContextVar[_Beat | None] = ContextVar("current_shift", default=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
+from django.db import InterfaceError, OperationalError
 from drf_standardized_errors.formatter import ExceptionFormatter
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import exceptions
@@ -32,6 +33,16 @@ class BodyTooLarge(exceptions.APIException):
     default_detail = "The body is too large."
 
 
+class DatabaseAway(exceptions.APIException):
+    """The database went away, or could not do it just now (no space, no connection, a lock or a statement that took too long).
+    Whether anything was stored is not known: the same request with the same `Idempotency-Key` finds out."""
+
+    status_code = 503
+    default_code = "unavailable"
+    default_detail = "This can't be done at the moment. Try again, with the same Idempotency-Key if you sent one."
+    wait = 2
+
+
 class HubExceptionHandler(ExceptionHandler):
     def convert_known_exceptions(self, exc: Exception) -> Exception:
         if isinstance(exc, InvalidRequest) and exc.attr and not exc.provider_code:
@@ -42,6 +53,10 @@ class HubExceptionHandler(ExceptionHandler):
             return BodyTooLarge()
         if isinstance(exc, SchemaErrors):
             return exceptions.ValidationError({name: [text] for name, text in exc.errors.items()})
+        if isinstance(exc, OperationalError | InterfaceError):
+            raised = DatabaseAway()
+            raised.__cause__ = exc  # for the log: an operator wants to know which of these it was
+            return raised
         converted: Exception = super().convert_known_exceptions(exc)
         return converted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from functools import lru_cache
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -60,6 +61,7 @@ def are_covered(inner: Iterable[str], outer: Iterable[str]) -> bool:
     )
 
 
+@lru_cache(maxsize=4096)
 def _parsed(text: str) -> Address | None:
     try:
         return _unmapped(ipaddress.ip_address(text.partition("%")[0]))

@@ -13,6 +13,7 @@ import pytest
 
 from integrations.contracts.errors import InvalidRequest, OutcomeUnknown, ProviderError, ProviderUnavailable
 from integrations.http import client as client_module
+from integrations.http import pools
 from integrations.http.client import Exchange, HttpClient, SilentRecorder
 from integrations.http.masking import Mask
 from tests.http.raw_server import Connection, RawServer, Script
@@ -33,6 +34,12 @@ class Recorder:
 
     def finished(self, exchange: Exchange) -> None:
         self.seen.append(("finished", exchange))
+
+
+@pytest.fixture(autouse=True)
+def _own_connections() -> None:
+    """Each test dials for itself: no connection is left over from another."""
+    pools.forget()
 
 
 @pytest.fixture

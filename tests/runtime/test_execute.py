@@ -1,4 +1,4 @@
-"""Breaker, rate limit, log and guard around one call."""
+"""Rate limit, log and guard around one call."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import base64
 import json
 import re
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
 from django.db import transaction
 
-from integrations.contracts.adapter import ConfigView
 from integrations.contracts.capabilities import Capability, Environment
 from integrations.contracts.errors import (
     AuthenticationFailed,
-    CircuitOpen,
     OutcomeUnknown,
     ProviderUnavailable,
     Throttled,
@@ -25,8 +22,7 @@ from integrations.contracts.errors import (
 )
 from integrations.contracts.provider import RateLimit
 from integrations.http.client import NetworkInsideTransaction
-from integrations.models import BreakerState, CallLog, Config, LogStatus, RateBucket, Tenant
-from integrations.runtime import breaker
+from integrations.models import CallLog, Config, LogStatus, RateBucket, Tenant
 from integrations.runtime.execute import execute
 from integrations.runtime.jobs import Call
 from tests.factories import MovableClock
@@ -45,156 +41,6 @@ def _standing(clock: MovableClock) -> None:
 
 def make(tenant: Tenant, operation: str = "ask", **fields: Any) -> Any:
     return execute(Call(Capability.CRM, operation, ("v",), reference=("thing", "t1"), **fields), tenant_id=tenant.pk)
-
-
-def break_circuit(tenant: Tenant, service: Service, **fields: Any) -> None:
-    service.will_answer(503, times=breaker.MINIMUM_FAILURES)
-    for _ in range(breaker.MINIMUM_FAILURES):
-        with pytest.raises(ProviderUnavailable, match="answered 503"):
-            make(tenant, **fields)
-
-
-def view_of(config_id: int, base_url: str, environment: Environment = Environment.PRODUCTION) -> ConfigView:
-    return ConfigView(
-        id=config_id, tenant_id=1, provider=SLUG, environment=environment, base_url=base_url, values={}, secrets={}
-    )
-
-
-# --- the breaker
-
-
-def test_it_opens_after_failures_and_says_how_long(
-    tenant: Tenant, config: Config, service: Service, clock: MovableClock
-) -> None:
-    break_circuit(tenant, service)
-    clock.advance(5)
-
-    with pytest.raises(CircuitOpen) as caught:
-        make(tenant)
-
-    assert caught.value.retry_after == 10.0
-    assert len(service.received) == breaker.MINIMUM_FAILURES
-
-
-def test_one_failure_less_leaves_it_closed(tenant: Tenant, config: Config, service: Service) -> None:
-    service.will_answer(503, times=breaker.MINIMUM_FAILURES - 1)
-    for _ in range(breaker.MINIMUM_FAILURES - 1):
-        with pytest.raises(ProviderUnavailable):
-            make(tenant)
-    assert make(tenant) == "v"
-
-
-def test_failures_spread_over_more_than_a_window_leave_it_closed(
-    tenant: Tenant, config: Config, service: Service, clock: MovableClock
-) -> None:
-    service.will_answer(503, times=20)
-    for _ in range(20):
-        with pytest.raises(ProviderUnavailable, match="answered 503"):
-            make(tenant)
-        clock.advance(20)
-
-
-def test_failures_among_more_successes_leave_it_closed(tenant: Tenant, config: Config, service: Service) -> None:
-    for _ in range(10):
-        service.will_answer(503)
-        service.will_answer(200, {"ok": True}, times=2)
-    failed = 0
-    for _ in range(30):
-        try:
-            make(tenant)
-        except CircuitOpen:
-            raise
-        except ProviderUnavailable:
-            failed += 1
-    assert failed == 10
-
-
-@pytest.mark.parametrize("status", [401, 422, 429])
-def test_what_the_provider_refuses_is_no_failure_of_the_provider(
-    tenant: Tenant, config: Config, service: Service, status: int
-) -> None:
-    service.will_answer(status, times=20)
-    for _ in range(20):
-        with pytest.raises(Exception, match=r"refused|wrong value|slow down"):
-            make(tenant)
-    assert make(tenant) == "v"
-    assert not BreakerState.objects.exclude(state="closed").exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_half_open_lets_exactly_one_probe_through(
-    tenant: Tenant, config: Config, service: Service, clock: MovableClock
-) -> None:
-    break_circuit(tenant, service)
-    clock.advance(breaker.FIRST_WAIT.total_seconds())
-    view = view_of(config.pk, service.url)
-
-    results = together(12, lambda _n: breaker.check(view))
-
-    assert [type(result) for result in results].count(type(None)) == 1
-    assert sum(isinstance(result, CircuitOpen) for result in results) == 11
-    assert BreakerState.objects.get().state == "half_open"
-
-
-def test_a_good_probe_closes_it(tenant: Tenant, config: Config, service: Service, clock: MovableClock) -> None:
-    break_circuit(tenant, service)
-    clock.advance(breaker.FIRST_WAIT.total_seconds())
-    assert [make(tenant) for _ in range(3)] == ["v"] * 3
-    row = BreakerState.objects.get()
-    assert (row.state, row.openings, row.failures, row.retry_at) == ("closed", 0, 0, None)
-
-
-def test_a_bad_probe_opens_it_for_twice_as_long_up_to_a_limit(
-    tenant: Tenant, config: Config, service: Service, clock: MovableClock
-) -> None:
-    break_circuit(tenant, service)
-    waits = []
-    for _ in range(7):
-        with pytest.raises(CircuitOpen) as caught:
-            make(tenant)
-        waits.append(caught.value.retry_after)
-        clock.advance(caught.value.retry_after or 0)
-        service.will_answer(503)
-        with pytest.raises(ProviderUnavailable, match="answered 503"):
-            make(tenant)
-    assert waits == [15.0, 30.0, 60.0, 120.0, 240.0, 300.0, 300.0]
-
-
-def test_a_probe_that_is_never_heard_of_again_is_followed_by_another(
-    tenant: Tenant, config: Config, service: Service, clock: MovableClock
-) -> None:
-    break_circuit(tenant, service)
-    clock.advance(breaker.FIRST_WAIT.total_seconds())
-    with pytest.raises(RuntimeError):
-        make(tenant, "crash")  # the probe's process had a bug: nothing was recorded
-    with pytest.raises(CircuitOpen):
-        make(tenant)
-    clock.advance(breaker.PROBE_SPAN.total_seconds())
-    assert make(tenant) == "v"
-    assert BreakerState.objects.get().state == "closed"
-
-
-def test_a_probe_held_back_by_our_own_limit_does_not_use_up_the_probe(
-    tenant: Tenant, config: Config, service: Service, provider: Declare, clock: MovableClock
-) -> None:
-    provider(rate_limit=RateLimit(rate=0.05, burst=breaker.MINIMUM_FAILURES))
-    break_circuit(tenant, service)
-    clock.advance(breaker.FIRST_WAIT.total_seconds())
-    with pytest.raises(Throttled):
-        make(tenant)
-    clock.advance(5)
-    assert make(tenant) == "v"
-
-
-def test_a_provider_host_breaks_for_all_its_tenants_and_a_simulator_for_its_config_alone(
-    tenant: Tenant, other_tenant: Tenant, config: Config, service: Service
-) -> None:
-    config_for(other_tenant)
-    break_circuit(tenant, service)
-    with pytest.raises(CircuitOpen):
-        make(other_tenant)
-    views = [view_of(number, "http://127.0.0.1:9/x", Environment.SIMULATOR) for number in (1, 2)]
-    assert breaker.key_of(views[0]) != breaker.key_of(views[1])
 
 
 # --- the rate limit
@@ -377,8 +223,3 @@ def test_before_effect_runs_once_and_what_it_raises_stops_the_call(tenant: Tenan
     assert calls == [0]
     assert service.received == []
     assert CallLog.unscoped.count() == 0
-
-
-def test_waiting_time_grows_from_the_moment_of_opening(clock: MovableClock) -> None:
-    assert timedelta(seconds=15) == breaker.FIRST_WAIT
-    assert timedelta(minutes=5) == breaker.LONGEST_WAIT

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 
 from integrations.models import Alert, QueueItem, QueueState, Tenant
 from integrations.runtime.jobs import RetryLater
@@ -40,6 +41,29 @@ def test_local_job_that_breaks_leaves_nothing_of_its_writes(
     assert claim_and_run(item).state == QueueState.FAILED
     assert told(tenant.pk) == [("told:failed", "RuntimeError")]
     assert Alert.objects.filter(tenant=tenant, kind="queue_item_failed").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "counted"),
+    [("53100", 0), ("57P03", 0), ("08006", 0), ("57014", 1), ("23505", 1), ("XX000", 1), ("53200", 1), ("53400", 1)],
+)
+def test_an_outage_of_the_database_uses_up_no_attempt(
+    add: Add, tenant: Tenant, local_job: SampleLocalJob, clock: MovableClock, code: str, counted: int
+) -> None:
+    def full_disk(_item: QueueItem) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")
+
+    local_job.act = full_disk
+    item = add(kind="sample.local")
+    assert claim_and_run(item).state == QueueState.PENDING
+    assert fresh(item).attempts == counted
+    if not counted:
+        assert fresh(item).due_at == clock.moment + timedelta(seconds=15)
+        for _ in range(5):
+            clock.moment = fresh(item).due_at
+            assert claim_and_run(item).state == QueueState.PENDING
+        assert told(tenant.pk) == []
 
 
 def test_local_job_may_ask_for_later(add: Add, tenant: Tenant, local_job: SampleLocalJob, clock: MovableClock) -> None:

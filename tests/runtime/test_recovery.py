@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from integrations.contracts.errors import OutcomeUnknown
 from integrations.models import Alert, Attempt, AttemptState, QueueItem, QueueState, Tenant
@@ -31,6 +31,20 @@ def taken(item: QueueItem, *, sending: bool) -> QueueItem:
     if sending:
         worker._mark_sending(claimed, "act")
     return claimed
+
+
+def break_over(poison: QueueItem, job: SampleJob, monkeypatch: pytest.MonkeyPatch, code: str) -> Callable[[], None]:
+    """Make the database refuse the job's writes about this item with an SQLSTATE, until what is returned is called."""
+    real, broken = job.unknown, [poison.pk]
+
+    def breaks(item: QueueItem, error: OutcomeUnknown) -> QueueState:
+        if item.pk in broken:
+            with connection.cursor() as cursor:
+                cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{code}'; END $$")
+        return real(item, error)
+
+    monkeypatch.setattr(job, "unknown", breaks)
+    return broken.clear
 
 
 def test_a_lease_is_respected_until_it_lapses(add: Add, clock: MovableClock, job: SampleJob) -> None:
@@ -201,6 +215,46 @@ def test_one_item_that_breaks_its_own_recovery_does_not_hold_up_the_others(
     assert told(tenant.pk) == [("told:unknown", "OutcomeUnknown")]
 
 
+@pytest.mark.parametrize("code", ["55P03", "40P01", "57014", "53200"])
+@pytest.mark.django_db(transaction=True)
+def test_an_item_whose_rows_cannot_be_had_is_set_aside_and_the_others_stay_recovered(
+    add: Add, tenant: Tenant, clock: MovableClock, job: SampleJob, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    before = taken(add(), sending=True)
+    clock.advance(1)
+    poison = taken(add(), sending=True)
+    clock.advance(1)
+    after = taken(add(), sending=True)
+    clock.advance(job.lease_seconds + 1)
+    mend = break_over(poison, job, monkeypatch, code)
+
+    assert recover_lapsed() == 2
+
+    assert [fresh(item).state for item in (before, poison, after)] == ["unknown", "processing", "unknown"]
+    assert recover_lapsed() == 0
+    clock.advance(61)
+    mend()
+    assert recover_lapsed() == 1
+    assert fresh(poison).state == "unknown"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_item_whose_recovery_takes_the_database_with_it_is_not_tried_at_once(
+    add: Add, clock: MovableClock, job: SampleJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison = taken(add(), sending=True)
+    clock.advance(1)
+    good = taken(add(), sending=True)
+    clock.advance(job.lease_seconds + 1)
+    break_over(poison, job, monkeypatch, "57P02")
+
+    with pytest.raises(OperationalError):
+        recover_lapsed()
+
+    assert recover_lapsed() == 1
+    assert [fresh(item).state for item in (poison, good)] == ["processing", "unknown"]
+
+
 def test_an_item_of_a_feature_that_has_gone_does_not_hold_up_the_others(
     add: Add, clock: MovableClock, job: SampleJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +291,31 @@ def test_only_what_dead_processes_of_this_machine_held_is_let_go(add: Add, clock
     states = {label: fresh(item).state for label, item in items.items()}
     assert states == {"dead": "pending", "alive": "processing", "other machine": "processing", "lookalike": "processing"}
     assert fresh(settled).state == "pending"
+
+
+def test_what_ran_beside_a_worker_that_died_is_not_blamed(add: Add, clock: MovableClock, job: SampleJob) -> None:
+    host = socket.gethostname()[:60]
+    names = {"culprit": f"{host}:4001:g1", "beside": f"{host}:4002:g1", "another group": f"{host}:4002:g2"}
+    items = {label: taken(add(), sending=False) for label in names}
+    for label, name in names.items():
+        QueueItem.unscoped.filter(pk=items[label].pk).update(worker=name, crashes=1)
+
+    assert release_dead(host, lambda _pid: False, lambda pid, group: (pid, group) == (4002, "g1")) == 3
+    assert recover_lapsed() == 3
+
+    counted = {label: (fresh(item).state, fresh(item).crashes) for label, item in items.items()}
+    assert counted == {"culprit": ("pending", 2), "beside": ("pending", 1), "another group": ("pending", 2)}
+    assert fresh(items["beside"]).attempts == 1, "so that even what takes the machine with it ends"
+
+
+def test_a_recovery_that_breaks_has_its_pause_though_its_worker_is_known_to_be_dead(
+    add: Add, clock: MovableClock, job: SampleJob
+) -> None:
+    poison = taken(add(payload={"break_on": "unknown"}), sending=True)
+    assert release_dead(socket.gethostname(), lambda _pid: False) == 1
+    assert recover_lapsed() == 0
+    assert release_dead(socket.gethostname(), lambda _pid: False) == 0
+    assert fresh(poison).lease_until > clock.moment
 
 
 def test_the_worker_names_host_and_process(add: Add) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from integrations.contracts.errors import InvalidRequest
-from integrations.http import client as client_module
+from integrations.http import pools
 from integrations.http.client import HttpClient, SilentRecorder
 from integrations.http.masking import Mask
 from tests.http.hostile.spy import Spy
@@ -16,8 +16,8 @@ from tests.webhooks.outbound.conftest import Answer, Receiver
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch, db: None) -> HttpClient:
-    monkeypatch.delattr(client_module._threads, "session", raising=False)  # no connection that an earlier test left open
+def client(db: None) -> HttpClient:
+    pools.forget()  # no connection that an earlier test left open
     return HttpClient(
         provider="example", base_url="http://good.example", mask=Mask(), recorder=SilentRecorder(), timeout=(2.0, 2.0)
     )

@@ -1,9 +1,13 @@
-"""The rate limit of each provider account, exact across processes and machines."""
+"""The limits of each provider account, exact across processes and machines: rate, calls at once, calls a day, and the pauses
+that its provider asks for."""
 
 from __future__ import annotations
 
 from integrations.contracts.errors import Throttled
 from integrations.models import RateBucket
+from integrations.runtime.rate_limit.turns import Turn, enter
+
+__all__ = ["Turn", "enter", "take"]
 
 
 def take(key: str, *, rate: float, burst: int) -> None:

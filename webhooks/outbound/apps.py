@@ -10,9 +10,11 @@ class OutboundConfig(AppConfig):
     def ready(self) -> None:
         from integrations.runtime import jobs, shifts
         from webhooks.outbound.delivery import deaths, digest, engine
+        from webhooks.outbound.endpoints import owed
         from webhooks.outbound.recovery.replays import ReplayJob
 
         shifts.register_shift("delivery", engine.run_shift)
         jobs.register(deaths.DeathsJob())
         jobs.register(digest.DigestJob())
+        jobs.register(owed.OwedJob())
         jobs.register(ReplayJob())

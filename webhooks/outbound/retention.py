@@ -7,7 +7,7 @@ was erased; but only of the latter `Event.erased_at` tells when. Deliveries with
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,7 +22,7 @@ from integrations.contracts import clock
 from integrations.contracts.errors import InvalidRequest
 from integrations.models import Tenant
 from integrations.runtime.alerts import raise_alert
-from integrations.runtime.retention import delete_in_batches
+from integrations.runtime.retention import Chore, Span, batches, delete_in_batches, run, tenants_in_turns
 from integrations.tenancy import audit
 from webhooks.outbound.delivery import digest, notices
 from webhooks.outbound.endpoints.services import bury
@@ -99,39 +99,74 @@ def save_policy(*, tenant: Tenant, values: Mapping[str, Any]) -> RetentionPolicy
     return policy
 
 
-def purge() -> dict[str, int]:
+def go_on() -> dict[str, int]:
+    """The same as `purge`, but for what the daily run alone looks through every delivery for. Called hourly by a schedule, and
+    again while something is left."""
+    return purge(thoroughly=False)
+
+
+def purge(*, thoroughly: bool = True) -> dict[str, int]:
     """Let go of what is older than each tenant's policy says; return how many of each. Called daily by a schedule; in small
-    batches, and several at once are harmless.
+    batches and for a bounded time, after which `go_on` does; several at once are harmless.
 
     Payloads, headers and answers are blanked after `payload_days`; events with their deliveries and attempts are deleted after
     `log_days`. Where a delivery failed, both wait until `failed_days` after it did: until then it can be sent again. The
     payload does not wait for what was discarded, or for an endpoint that was deleted. What an endpoint that is off was owed for
     `failed_days` is dead.
     """
-    now = clock.now()
+    span = Span()
     # First of all: what an endpoint that is on is owed is sent, not given up.
-    tidied = sweeping.tidy(thoroughly=True)
-    counts = {"held": 0, "payloads": 0, "events": 0, "replays": 0}
+    tidied = sweeping.tidy(thoroughly=thoroughly)
+    logger.info("tidied_webhooks", **tidied)
     policies = {policy.tenant_id: policy for policy in RetentionPolicy.unscoped.all()}
-    groups = [(Q(tenant_id=tenant_id), kept_by(policy)) for tenant_id, policy in sorted(policies.items())]
-    for whose, kept in [*groups, (~Q(tenant_id__in=list(policies)), kept_by(None))]:
-        counts["held"] += _end_held(whose, now - timedelta(days=kept.failed_days))
-        counts["payloads"] += _blank(whose, now - timedelta(days=kept.payload_days), now - timedelta(days=kept.failed_days))
-        counts["events"] += _delete(whose, now - timedelta(days=kept.log_days), now - timedelta(days=kept.failed_days))
-        old = Replay.unscoped.filter(whose, created__lt=now - timedelta(days=kept.log_days))
-        counts["replays"] += delete_in_batches(old.exclude(state=ReplayState.RUNNING))
-    counts["portal_links"] = delete_in_batches(PortalLink.unscoped.filter(expires_at__lt=now - LINKS_KEPT))
-    logger.info("purged_webhooks", **counts, **tidied)
-    return counts
+    everyone = list(Tenant.objects.order_by("pk").values_list("pk", flat=True))
+    now = clock.now()
+
+    def each(work: Callable[[Q, _Before, Span], int]) -> Chore:
+        # Tenant after tenant: the indexes by time begin with it, so that one who keeps much costs the others nothing.
+        def one(tenant_id: int, part: Span) -> int:
+            return work(Q(tenant_id=tenant_id), _Before.of(kept_by(policies.get(tenant_id)), now), part)
+
+        return lambda whole: tenants_in_turns(everyone, one, whole)
+
+    chores: dict[str, Chore] = {
+        "held": each(lambda whose, before, part: _end_held(whose, before.failed, part)),
+        "payloads": each(lambda whose, before, part: _blank(whose, before.payload, before.failed, part)),
+        "events": each(lambda whose, before, part: _delete(whose, before.log, before.failed, part)),
+        "replays": each(lambda whose, before, part: delete_in_batches(_replays(whose, before.log), span=part)),
+        "portal_links": lambda part: delete_in_batches(PortalLink.unscoped.filter(expires_at__lt=now - LINKS_KEPT), span=part),
+    }
+    # Only the hourly run is followed by itself, so that there is one at a time; the daily one leaves the rest to it.
+    again = None if thoroughly else "webhooks.outbound.retention.go_on"
+    return run("purged_webhooks", chores, schedule=again, span=span)
 
 
-def _end_held(whose: Q, before: datetime) -> int:
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """The moments before which a tenant's things go."""
+
+    payload: datetime
+    log: datetime
+    failed: datetime
+
+    @classmethod
+    def of(cls, kept: Kept, now: datetime) -> _Before:
+        return cls(*(now - timedelta(days=days) for days in (kept.payload_days, kept.log_days, kept.failed_days)))
+
+
+def _replays(whose: Q, before: datetime) -> QuerySet[Replay]:
+    return Replay.unscoped.filter(whose, created__lt=before).exclude(state=ReplayState.RUNNING)
+
+
+def _end_held(whose: Q, before: datetime, span: Span) -> int:
     """The endpoint has been off for longer than anybody keeps what failed: nobody waits for it."""
     total = 0
     given_up: Counter[str] = Counter()
     while True:
         with transaction.atomic():
-            old = Delivery.unscoped.filter(whose, state=DeliveryState.HELD, created__lt=before)
+            # By way of the endpoints that are off, whose deliveries an index finds; of one that is on nothing is held for long.
+            off = Endpoint.unscoped.filter(whose, is_active=False).order_by().values("pk")
+            old = Delivery.unscoped.filter(endpoint__in=off, state=DeliveryState.HELD, created__lt=before)
             ids = list(old.order_by("pk").select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
             if not ids:
                 return total
@@ -139,6 +174,9 @@ def _end_held(whose: Q, before: datetime) -> int:
             bury(Delivery.unscoped.filter(pk__in=ids), DeadReason.TOO_OLD, "held for too long: its endpoint was off")
             _tell(given_up)
         total += len(ids)
+        if span.is_over():
+            span.leave_off()
+            return total
 
 
 def _still_to_arrive(ids: list[str]) -> Counter[str]:
@@ -172,18 +210,16 @@ def _old(whose: Q, before: datetime) -> QuerySet[Event]:
     return Event.unscoped.filter(~_owed_of_event(), whose, created__lt=before, spread_at__isnull=False)
 
 
-def _blank(whose: Q, before: datetime, failed_before: datetime) -> int:
+def _blank(whose: Q, before: datetime, failed_before: datetime, span: Span) -> int:
     total = 0
     full = _old(whose, before).exclude(payload="").filter(~_failed_since(failed_before, still_wanted=True))
-    while ids := list(full.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+    for ids in batches(full, by="created", size=BATCH, span=span):
         with transaction.atomic():
-            still = _locked(full, ids)
+            still = _locked(full, ids)  # but for those that are being sent again this moment: tomorrow, then
             Event.unscoped.filter(pk__in=still).update(payload="")
             DeliveryAttempt.unscoped.filter(delivery__event_id__in=still).update(
                 request_headers={}, response_headers={}, response_head=""
             )
-        if not still:  # all of them are being sent again this moment: tomorrow, then
-            return total
         total += len(still)
     return total
 
@@ -199,15 +235,13 @@ def _failed_since(moment: datetime, *, still_wanted: bool = False) -> Exists:
     return Exists(failed.filter(Q(finished_at__gte=moment) | Q(finished_at__isnull=True, created__gte=moment)))
 
 
-def _delete(whose: Q, before: datetime, failed_before: datetime) -> int:
+def _delete(whose: Q, before: datetime, failed_before: datetime, span: Span) -> int:
     total = 0
     gone = _old(whose, before).filter(~_failed_since(failed_before))
-    while ids := list(gone.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+    for ids in batches(gone, by="created", size=BATCH, span=span):
         with transaction.atomic():
             still = _locked(gone, ids)
             Event.unscoped.filter(pk__in=still).delete()
-        if not still:
-            return total
         total += len(still)
     return total
 

@@ -78,7 +78,7 @@ class Receiver:
                 return None  # the other side hung up: some tests do that on purpose
 
         self._server = Server(("127.0.0.1", 0), Handler)
-        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
 
     @property
     def url(self) -> str:

@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from integrations.models import Tenant
 from tests.factories import START, MovableClock
@@ -165,3 +167,59 @@ def test_a_lost_probe_gives_its_place_to_the_next(school: Tenant, make_endpoint:
         assert EndpointHealth.unscoped.get(endpoint=endpoint).breaker == Breaker.HALF_OPEN
     settle(second, 200, clock())
     assert EndpointHealth.unscoped.get(endpoint=endpoint).breaker == Breaker.CLOSED
+
+
+# --- Failures among much that arrives -------------------------------------------------------------------------------------
+
+
+def flying(tenant: Tenant, clock: MovableClock, count: int) -> list[Claimed]:
+    """Have so many in flight, all claimed while all was well."""
+    EndpointHealth.unscoped.update(last_success_at=clock())
+    for number in range(count):
+        publish(tenant, f"k{number:02}")
+    claimed = claims.claim(count)
+    assert [each.well for each in claimed] == [True] * count
+    return claimed
+
+
+@pytest.mark.parametrize("batch", [1, 16, 64])
+def test_failures_among_much_that_arrives_are_no_row(
+    school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock, batch: int
+) -> None:
+    make_endpoint(school, max_in_flight=64)
+    outcomes = []
+    for number, each in enumerate(flying(school, clock, 64)):
+        failed = number % 6 == 0  # eleven of them, with five that arrive between each two
+        ended_at = clock() + timedelta(milliseconds=1 + number)
+        kind = ErrorClass.HTTP_STATUS if failed else None
+        outcomes.append(
+            Outcome(
+                claimed=each,
+                started_at=clock(),
+                finished_at=ended_at,
+                duration_ms=1,
+                status_code=500 if failed else 200,
+                error_class=kind,
+            )
+        )
+    for first in range(0, 64, batch):
+        settling.settle(outcomes[first : first + batch])
+    health = EndpointHealth.unscoped.get()
+    assert (health.breaker, health.openings, health.failures) == (Breaker.CLOSED, 0, 0)
+    assert Delivery.unscoped.filter(state=DeliveryState.DELIVERED).count() == 53
+
+
+def test_what_is_sent_after_the_trouble_is_plain_again(
+    school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock
+) -> None:
+    make_endpoint(school, max_in_flight=64)
+    bad, good, *others = flying(school, clock, 6)
+    settle(bad, 500, clock())
+    settle(good, 200, clock())
+    clock.advance(1)
+    with CaptureQueriesContext(connection) as queries:
+        settle(others[0], 200, clock())
+    assert len(queries) <= 1
+    with CaptureQueriesContext(connection) as queries:
+        settle(others[1], 200, clock() - timedelta(seconds=1))
+    assert len(queries) > 1, "sent before the trouble: it is news"

@@ -11,7 +11,7 @@ from django_scopes import scope
 from integrations.models import Tenant
 from tests.factories import MovableClock
 from tests.webhooks.outbound.conftest import Answer, MakeEndpoint, Receiver, deliver
-from webhooks.outbound.delivery import claims
+from webhooks.outbound.delivery import claim_statements, claims
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint
 from webhooks.outbound.publishing import sweeping
@@ -166,12 +166,12 @@ def test_a_test_event_does_not_wait_in_the_queue(
 
 def test_a_key_far_behind_a_blocked_one_is_found(school: Tenant, make_endpoint: MakeEndpoint, clock: MovableClock) -> None:
     make_endpoint(school, ordering="object")
-    for number in range(claims.WINDOW * 2 + 10):
+    for number in range(claim_statements.WINDOW * 2 + 10):
         tell(school, number, "pay_1")
     Delivery.unscoped.filter(event__key="pay_1:0").update(attempts=1, due_at=clock.advance(hours=1))
     clock.advance(minutes=-59)
     tell(school, 0, "pay_2")
-    for number in range(1, claims.WINDOW + 10):
+    for number in range(1, claim_statements.WINDOW + 10):
         tell(school, number, "pay_2")
     assert claimed_numbers() == [("pay_2", 0)]
 

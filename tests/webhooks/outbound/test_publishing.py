@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django_scopes import scope
 
 from integrations import events
@@ -356,3 +357,31 @@ def test_a_fact_that_was_erased_is_the_same_fact_still(school: Tenant) -> None:
         again, is_new = publish_own(tenant_id=school.pk, type="order.created", data=ORDER, key="42")
     assert (again.pk, is_new, again.payload) == (event.pk, False, "")
     assert Alert.objects.count() == 0
+
+
+# --- Cost -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 10, 60])
+def test_an_event_and_all_that_is_owed_for_it_are_two_statements(
+    school: Tenant, make_endpoint: MakeEndpoint, wanted: int
+) -> None:
+    for number in range(wanted):
+        make_endpoint(school, f"/{number}")
+    with CaptureQueriesContext(connection) as captured:
+        publish(school, "k1")
+    assert len(captured) == 2
+    assert Delivery.unscoped.count() == (wanted if wanted <= publishing.SPREAD_AT_ONCE else 0)
+    event = Event.unscoped.get()
+    assert (event.spread_at is None) == (wanted > publishing.SPREAD_AT_ONCE)
+    made = set(Delivery.unscoped.values_list("state", "attempts", "attempts_allowed", "order_key", "tenant_id", "fence"))
+    assert made <= {("pending", 0, 12, "", school.pk, 0)}
+    assert set(Delivery.unscoped.values_list("due_at", "created")) <= {(event.created, event.created)}
+
+
+def test_a_twin_costs_what_it_finds_and_owes_nothing(school: Tenant, make_endpoint: MakeEndpoint) -> None:
+    make_endpoint(school)
+    first = publish(school, "k1", status="first")
+    assert publish(school, "k1", status="second") == first
+    assert "first" in Event.unscoped.get().payload
+    assert Delivery.unscoped.count() == 1

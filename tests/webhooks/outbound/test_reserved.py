@@ -162,6 +162,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], list
                     seen.append("\n".join(row[0] for row in other.fetchall()))
             return execute(sql, params, many, context)
 
+        monkeypatch.setattr(claims, "prepared", connection.cursor)  # a cursor that tells the wrapper
         with connection.execute_wrapper(spy):
             work()
         return seen

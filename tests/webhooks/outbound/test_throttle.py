@@ -198,14 +198,14 @@ def test_an_engine_keeps_places_for_other_tenants(
     runner = Thread(target=deliver, args=(limits,))
     runner.start()
     try:
-        wait_until(lambda: len(receiver.at("/slow")) == 4)
+        wait_until(lambda: len(receiver.at("/slow")) == 6)
         publish_many(studio, 8)
         wait_until(lambda: len(receiver.at("/quick")) == 8)
-        assert len(receiver.at("/slow")) == 4
+        assert len(receiver.at("/slow")) == 6
     finally:
         hold.set()
         runner.join(60)
-    assert receiver.most_in_flight["/slow"] == 4
+    assert receiver.most_in_flight["/slow"] == 6
     assert not Delivery.unscoped.exclude(state=DeliveryState.DELIVERED).exists()
 
 

@@ -16,7 +16,8 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, 
 from unfold.decorators import action, display
 
 from integrations.adminbase.access import READERS, tenants_with_role
-from integrations.adminbase.base import Button, TenantScopedAdmin
+from integrations.adminbase.base import Button
+from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, block, moment, one_line, pretty_json, reference, table, when
 from integrations.models import Tenant
 from webhooks.outbound.models import Delivery, DeliveryAttempt, DeliveryState, Endpoint
@@ -47,7 +48,7 @@ class EndpointFilter(DropdownFilter):
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(TenantScopedAdmin):
+class DeliveryAdmin(LargeTableAdmin):
     """One event owed to one endpoint, with each try; any may be sent once more."""
 
     list_display = (
@@ -68,7 +69,9 @@ class DeliveryAdmin(TenantScopedAdmin):
         ("event__type", FieldTextFilter),
         ("created", RangeDateTimeFilter),
     )
-    search_fields = ("id", "event__id", "event__type", "event__object_id", "endpoint__name")
+    found_by = ("event_id", "event__object_id")
+    read = ("event__type", "last_error")
+    search_help_text = "A whole id of a delivery, an event or what it is about; else text in event type or error of the newest"
     related = ("event", "endpoint")
     actions = ("retry_selected", "discard_selected")
     buttons = (Button("retry", "Send again", "replay", "primary"),)
@@ -115,6 +118,18 @@ class DeliveryAdmin(TenantScopedAdmin):
     @display(description="About")
     def about(self, obj: Delivery) -> SafeString:
         return reference(obj.event.object_type, obj.event.object_id)
+
+    # --- the order: of an endpoint an index has the ids, which are in the order of time ---------------------------------
+
+    def _by_id(self, request: HttpRequest) -> bool:
+        timed = {f"created_{end}_{part}" for end in ("from", "to") for part in (0, 1)}
+        return bool(request.GET.get("endpoint")) and not any(request.GET.get(name) for name in timed)
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        return ("-pk",) if self._by_id(request) else super().get_ordering(request)
+
+    def served_by(self, request: HttpRequest) -> frozenset[str]:
+        return frozenset({"tenant", "endpoint"}) if self._by_id(request) else super().served_by(request)
 
     # --- panels -------------------------------------------------------------------------------------------------------
 

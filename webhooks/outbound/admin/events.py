@@ -8,7 +8,8 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
-from integrations.adminbase.base import Button, TenantScopedAdmin
+from integrations.adminbase.base import Button
+from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, pretty_json, reference, table, when
 from webhooks.outbound.models import Delivery, Event
 from webhooks.outbound.publishing.erasing import erase_payload
@@ -17,13 +18,15 @@ CREATED = when("created", "Created")
 
 
 @admin.register(Event)
-class EventAdmin(TenantScopedAdmin):
+class EventAdmin(LargeTableAdmin):
     """Facts that were published; the payload is the very text that is sent."""
 
     list_display = (CREATED, "type", "shown_id", "about")
     list_display_links = (CREATED, "type")
     list_filter = (("type", FieldTextFilter), ("created", RangeDateTimeFilter))
-    search_fields = ("id", "type", "object_id")
+    found_by = ("object_id",)
+    read = ("type", "key")
+    search_help_text = "A whole id of an event or what it is about; else text in type or key of the newest"
     fieldsets = ((None, {"fields": (("type", "shown_id"), ("about", "created"), "key", ("shown_channels", "shown_version"))}),)
     readonly_fields = ("shown_id", "about", "shown_channels", "shown_version")
     buttons = (

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from integrations.contracts import clock
+from webhooks.outbound.delivery.database import prepared
 
 MAX_BODY_BYTES = 1_000_000
 ENDPOINTS_AT_ONCE = 20
@@ -61,7 +62,7 @@ def form() -> int:
     A batch of one is an ordinary delivery. A body is kept below `MAX_BODY_BYTES`: what would go beyond waits for the next.
     """
     now, formed = clock.now(), 0
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), prepared() as cursor:
         cursor.execute(_READY, {"now": now, "limit": ENDPOINTS_AT_ONCE})
         for endpoint_id, size, wait, at_once in cursor.fetchall():
             cursor.execute(_OLDEST, {"endpoint": endpoint_id, "limit": size * at_once})

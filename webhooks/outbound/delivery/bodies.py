@@ -34,12 +34,16 @@ class Body:
     problem: str = ""
 
 
-def bodies_of(cursor: Any, claimed: Sequence[Body]) -> dict[str, Body]:
-    """Return each with its text and `webhook-id`, by delivery. Both are the same on every try, as long as nothing is erased."""
-    cursor.execute(_PASSENGERS, {"ids": [each.id for each in claimed]})
+def bodies_of(cursor: Any, claimed: Sequence[Body], *, carriers: Sequence[str]) -> dict[str, Body]:
+    """Return each with its text and `webhook-id`, by delivery. Both are the same on every try, as long as nothing is erased.
+
+    `carriers` are those of them that take others along.
+    """
     aboard: dict[str, list[str]] = {}
-    for carrier_id, _position, payload in cursor.fetchall():
-        aboard.setdefault(carrier_id, []).append(payload)
+    if carriers:
+        cursor.execute(_PASSENGERS, {"ids": list(carriers)})
+        for carrier_id, _position, payload in cursor.fetchall():
+            aboard.setdefault(carrier_id, []).append(payload)
     return {each.id: _batch(each, aboard[each.id]) if each.id in aboard else _single(each) for each in claimed}
 
 

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import structlog
-from django.db import connection, transaction
+from django.db import transaction
 
 from integrations.contracts import clock
 from webhooks.outbound.delivery.claims import LEASE
+from webhooks.outbound.delivery.database import prepared
 
 logger = structlog.get_logger(__name__)
 
@@ -29,7 +30,7 @@ def renew(leases: Iterable[tuple[str, int]]) -> Collection[tuple[str, int]]:
     wanted = set(leases)
     if not wanted:
         return set()
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), prepared() as cursor:
         ordered = sorted(wanted)
         cursor.execute(_LOCK, {"ids": [each[0] for each in ordered], "fences": [each[1] for each in ordered]})
         mine: list[tuple[Any, ...]] = cursor.fetchall()

@@ -93,7 +93,8 @@ class Claimed:
     """A delivery that this process holds the lease of, with all that is needed to send it.
 
     `message_id` is the `webhook-id`, the same on each try: the event's id, or for a batch its carrier's. `flat` asks for the
-    headers that generic automation tools read. `lag_ms` is how long it had been due. `problem` says why it can't be sent at
+    headers that generic automation tools read. `well`: nothing had failed at its endpoint lately, so that a success is no
+    news of it. `lag_ms` is how long it had been due. `problem` says why it can't be sent at
     all, and `problem_class` what kind of failure that is.
     """
 
@@ -109,6 +110,7 @@ class Claimed:
     secrets: tuple[str, ...] = field(repr=False)
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     flat: bool = False
+    well: bool = False
     lag_ms: int = 0
     problem: str = ""
     problem_class: ErrorClass = ErrorClass.SECRET

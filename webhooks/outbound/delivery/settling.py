@@ -2,8 +2,9 @@
 
 Locks are taken in this order, each kind by id: endpoints (shared), health, deliveries. Whoever changes an endpoint locks its
 row for itself first (`no_key`: notices insert deliveries for other endpoints, and must not wait), so nobody who holds a
-part of this waits for another part. Switching an endpoint off comes after the
-settling transaction, in one of its own: should the worker die in between, the next failure does it.
+part of this waits for another part. Nobody waits for an endpoint's row here: what is meant for one that is being changed is
+settled a moment later. Switching an endpoint off comes after the settling transaction, in one of its own: should the worker
+die in between, the next failure does it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from integrations.contracts import clock
+from webhooks.outbound.delivery import arrivals, notices
 from webhooks.outbound.delivery import health as rules
-from webhooks.outbound.delivery import notices
+from webhooks.outbound.delivery import settle_statements as sql
+from webhooks.outbound.delivery.attempts import attempt_of, lost_attempt
+from webhooks.outbound.delivery.database import is_held, prepared, wait_at_most
 from webhooks.outbound.delivery.deaths import Death
 from webhooks.outbound.delivery.schedule import attempts_of, delay_after, delay_after_refusal
 from webhooks.outbound.delivery.sender import REFUSALS, RETRIED_4XX, ErrorClass, Outcome
@@ -34,62 +38,8 @@ GONE = "it answered 410 Gone"
 DIED_WITH_WORKER = "the worker died during the last attempt"
 REPEATING = "repeating it does not help: it was tried often enough for a mistake on the endpoint's side to be put right"
 
-_LOCK_ENDPOINTS = """
-SELECT id, tenant_id, is_active, deleted_at, retry_delays FROM webhooks_outbound_endpoint
-WHERE id = ANY(%s) ORDER BY id FOR SHARE
-"""
-
-_COLUMNS = "d.id, d.endpoint_id, d.event_id, d.attempts, d.attempts_allowed, d.expires_at, d.delivered_at"
-
-_LOCK_MINE = f"""
-SELECT {_COLUMNS} FROM webhooks_outbound_delivery d
-JOIN unnest(%(ids)s::text[], %(fences)s::int[]) AS mine (id, fence) ON mine.id = d.id AND mine.fence = d.fence
-WHERE d.state = 'pending' AND d.lease IS NOT NULL ORDER BY d.id FOR UPDATE OF d
-"""  # noqa: S608 constants only
-
-# Looked at anew under the lock: somebody else may have been here first, or a person may have granted another try.
-_LOCK_LAPSED = f"""
-SELECT {_COLUMNS}, d.tenant_id, d.lease_until FROM webhooks_outbound_delivery d
-WHERE d.id = ANY(%(ids)s) AND d.state = 'pending' AND d.lease_until <= %(now)s AND d.attempts >= d.attempts_allowed
-ORDER BY d.id FOR UPDATE OF d
-"""  # noqa: S608 constants only
-
-_SETTLE = """
-UPDATE webhooks_outbound_delivery d
-SET state = r.state, due_at = r.due_at, last_status = r.status, last_error = r.error, dead_reason = r.reason,
-    finished_at = r.finished_at, delivered_at = coalesce(d.delivered_at, r.delivered_at),
-    attempts_allowed = d.attempts_allowed + r.bonus, lease = NULL, lease_until = NULL
-FROM unnest(%(ids)s::text[], %(states)s::text[], %(dues)s::timestamptz[], %(statuses)s::int[], %(errors)s::text[],
-    %(reasons)s::text[], %(finished)s::timestamptz[], %(delivered)s::timestamptz[], %(bonuses)s::int[])
-    AS r (id, state, due_at, status, error, reason, finished_at, delivered_at, bonus)
-WHERE d.id = r.id
-"""
-
-# What goes out in one request shares its end. Each has a past of its own: one that arrived before can't be undone.
-_SETTLE_PASSENGERS = """
-UPDATE webhooks_outbound_delivery p
-SET state = CASE WHEN p.delivered_at IS NOT NULL THEN 'delivered' ELSE c.outcome END,
-    dead_reason = CASE WHEN p.delivered_at IS NOT NULL THEN '' ELSE c.reason END,
-    delivered_at = coalesce(p.delivered_at, c.delivered_at),
-    last_status = c.status, last_error = c.error, finished_at = c.finished_at
-FROM unnest(%(ids)s::text[], %(states)s::text[], %(statuses)s::int[], %(errors)s::text[], %(reasons)s::text[],
-    %(finished)s::timestamptz[], %(delivered)s::timestamptz[])
-    AS c (id, outcome, status, error, reason, finished_at, delivered_at)
-WHERE p.carrier_id = c.id AND p.state = 'batched'
-RETURNING p.id, p.endpoint_id, p.event_id, p.state, p.dead_reason, p.last_error
-"""
-
-_LEARN = """
-UPDATE webhooks_outbound_endpointhealth h
-SET paused_until = r.paused_until, breaker = r.breaker, breaker_until = r.breaker_until, openings = r.openings,
-    failures = r.failures, failing_since = r.failing_since, warned = r.warned, last_success_at = r.last_success_at,
-    last_failure_at = r.last_failure_at
-FROM unnest(%(id)s::bigint[], %(paused_until)s::timestamptz[], %(breaker)s::text[], %(breaker_until)s::timestamptz[],
-    %(openings)s::int[], %(failures)s::int[], %(failing_since)s::timestamptz[], %(warned)s::int[],
-    %(last_success_at)s::timestamptz[], %(last_failure_at)s::timestamptz[])
-    AS r (id, paused_until, breaker, breaker_until, openings, failures, failing_since, warned, last_success_at, last_failure_at)
-WHERE h.id = r.id
-"""
+LOCK_SECONDS, ALONE_SECONDS = 2.0, 0.25
+"""How long a batch waits for somebody's lock, and then what each of its endpoints does alone: all tenants wait behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +80,60 @@ class _Next:
     bonus: int = 0
 
 
-def settle(outcomes: Sequence[Outcome]) -> None:
+def settle(outcomes: Sequence[Outcome]) -> list[Outcome]:
     """Store attempts, next states and the endpoints' health in one transaction; then switch off what has failed too long.
+    What simply arrived is stored before that, in a statement of its own.
 
-    An outcome whose lease was lost meanwhile is dropped: the delivery is another worker's now.
+    Return what has to be settled later: somebody holds its endpoint, or another row that it needs. An outcome whose lease was
+    lost meanwhile is dropped: the delivery is another worker's now.
     """
-    if not outcomes:
-        return
-    with transaction.atomic(), connection.cursor() as cursor:
-        endpoints, healths = _lock_endpoints(cursor, {outcome.claimed.endpoint_id for outcome in outcomes})
+    plain, others = arrivals.parted(outcomes)
+    if plain:
+        try:
+            with prepared() as cursor:
+                dropped = len(plain) - arrivals.store(cursor, plain)
+        except OperationalError as error:
+            if not is_held(error):
+                raise
+            others, dropped = [*others, *plain], 0
+        if dropped:
+            logger.warning("delivery_outcomes_dropped", count=dropped)
+    if not others:
+        return []
+    left = _settled_but(others)
+    arrivals.doubt(others)
+    return left
+
+
+def _settled_but(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Settle outcomes; return those that somebody's lock is in the way of, which costs those of other endpoints nothing."""
+    try:
+        return _settle(outcomes, LOCK_SECONDS)
+    except OperationalError as error:
+        if not is_held(error):
+            raise
+    left: list[Outcome] = []
+    for endpoint_id in sorted({outcome.claimed.endpoint_id for outcome in outcomes}):
+        mine = [outcome for outcome in outcomes if outcome.claimed.endpoint_id == endpoint_id]
+        try:
+            left += _settle(mine, ALONE_SECONDS)
+        except OperationalError as error:
+            if not is_held(error):
+                raise
+            logger.warning("delivery_settling_held_up", endpoint=endpoint_id, count=len(mine))
+            left += mine
+    return left
+
+
+def _settle(outcomes: Sequence[Outcome], wait: float) -> list[Outcome]:
+    with transaction.atomic(), prepared() as cursor:
+        endpoints, healths = _lock_endpoints(cursor, {outcome.claimed.endpoint_id for outcome in outcomes}, wait)
+        left = [outcome for outcome in outcomes if outcome.claimed.endpoint_id not in endpoints]
+        outcomes = [outcome for outcome in outcomes if outcome.claimed.endpoint_id in endpoints]
+        if not outcomes:
+            return left
         given = {"ids": [o.claimed.id for o in outcomes], "fences": [o.claimed.fence for o in outcomes]}
-        cursor.execute(_LOCK_MINE, given)
+        cursor.execute(sql.LOCK_MINE, given)
         mine = {row[0]: _Row(*row) for row in cursor.fetchall()}
         kept = sorted((o for o in outcomes if o.claimed.id in mine), key=lambda o: o.claimed.id)
         if len(kept) < len(outcomes):
@@ -150,15 +143,19 @@ def settle(outcomes: Sequence[Outcome]) -> None:
         _tell(deaths, verdicts, endpoints)
     for endpoint_id, reason in sorted(_to_disable(kept, verdicts).items()):
         _disable(endpoint_id, endpoints[endpoint_id].tenant_id, reason)
+    return left
 
 
-def bury_lost(ids: Sequence[str], *, lease: timedelta) -> None:
-    """Fail deliveries whose worker died during the last attempt they were allowed."""
+def bury_lost(ids: Sequence[str], *, lease: timedelta) -> int | None:
+    """Fail those of one endpoint's deliveries whose worker died during the last attempt they were allowed, and return how many;
+    None, with nothing done, where somebody holds the endpoint."""
     now = clock.now()
-    with transaction.atomic(), connection.cursor() as cursor:
-        ends = Delivery.unscoped.filter(pk__in=ids).values_list("endpoint_id", flat=True)
-        endpoints, _ = _lock_endpoints(cursor, set(ends))
-        cursor.execute(_LOCK_LAPSED, {"ids": list(ids), "now": now})
+    with transaction.atomic(), prepared() as cursor:
+        ends = set(Delivery.unscoped.filter(pk__in=ids).values_list("endpoint_id", flat=True))
+        endpoints, _ = _lock_endpoints(cursor, ends, ALONE_SECONDS)
+        if len(endpoints) < len(ends):
+            return None
+        cursor.execute(sql.LOCK_LAPSED, {"ids": list(ids), "now": now})
         found = cursor.fetchall()
         dead = {row[0]: _Row(*row[:7]) for row in found}
         lost = [lost_attempt(row[7], row[0], row[3], row[8], lease, now) for row in found]
@@ -166,29 +163,17 @@ def bury_lost(ids: Sequence[str], *, lease: timedelta) -> None:
         nexts = {each.id: _ended(each, now, None, DeadReason.EXHAUSTED, DIED_WITH_WORKER) for each in dead.values()}
         deaths = _write(cursor, dead, nexts) if dead else []
         _tell(deaths, {}, endpoints)
-    logger.warning("delivery_leases_lapsed", count=len(dead), failed=len(dead))
+    if dead:
+        logger.warning("delivery_leases_lapsed", count=len(dead), failed=len(dead))
+    return len(dead)
 
 
-def lost_attempt(
-    tenant_id: int, delivery_id: str, number: int, until: datetime, lease: timedelta, now: datetime
-) -> DeliveryAttempt:
-    """Return the row (unsaved) of an attempt whose worker never came back; its lease ended at `until`."""
-    return DeliveryAttempt(
-        tenant_id=tenant_id,
-        delivery_id=delivery_id,
-        number=number,
-        started_at=until - lease,
-        finished_at=now,
-        error_class=ErrorClass.LOST,
-        error="the worker died or hung during this attempt; whether it arrived is not known",
-    )
-
-
-def _lock_endpoints(cursor: Any, ids: set[str]) -> tuple[dict[str, _Endpoint], dict[str, EndpointHealth]]:
-    ordered = sorted(ids)
-    cursor.execute(_LOCK_ENDPOINTS, [ordered])
+def _lock_endpoints(cursor: Any, ids: set[str], wait: float) -> tuple[dict[str, _Endpoint], dict[str, EndpointHealth]]:
+    """Lock the endpoints that nobody is changing, and their health; then wait no longer than this for any other lock."""
+    wait_at_most(cursor, wait)
+    cursor.execute(sql.LOCK_ENDPOINTS, [sorted(ids)])
     endpoints = {row[0]: _Endpoint(*row[:4], retry_delays=json.loads(row[4])) for row in cursor.fetchall()}
-    healths = EndpointHealth.unscoped.filter(endpoint_id__in=ordered).order_by("endpoint_id").select_for_update()
+    healths = EndpointHealth.unscoped.filter(endpoint_id__in=endpoints).order_by("endpoint_id").select_for_update()
     return endpoints, {health.endpoint_id: health for health in healths}
 
 
@@ -207,28 +192,8 @@ def _store(
         )
         for o in outcomes
     }
-    DeliveryAttempt.unscoped.bulk_create([_attempt(outcome) for outcome in outcomes])
+    DeliveryAttempt.unscoped.bulk_create([attempt_of(outcome) for outcome in outcomes])
     return _write(cursor, rows, nexts)
-
-
-def _attempt(outcome: Outcome) -> DeliveryAttempt:
-    claimed = outcome.claimed
-    return DeliveryAttempt(
-        tenant_id=claimed.tenant_id,
-        delivery_id=claimed.id,
-        number=claimed.number,
-        started_at=outcome.started_at,
-        finished_at=outcome.finished_at,
-        lag_ms=min(claimed.lag_ms, 2**31 - 1),
-        status_code=outcome.status_code,
-        duration_ms=outcome.duration_ms,
-        error_class=outcome.error_class or "",
-        error=outcome.error,
-        request_headers=dict(outcome.request_headers),
-        response_headers=dict(outcome.response_headers),
-        response_head=outcome.response_head,
-        address=outcome.address,
-    )
 
 
 def _tries_before(row: _Row, endpoint: _Endpoint) -> int:
@@ -308,7 +273,7 @@ def _write(cursor: Any, rows: Mapping[str, _Row], nexts: Mapping[str, _Next]) ->
         "delivered": [n.delivered_at for n in nexts.values()],
         "bonuses": [n.bonus for n in nexts.values()],
     }
-    cursor.execute(_SETTLE, columns)
+    cursor.execute(sql.SETTLE, columns)
     deaths = [
         Death(rows[i].endpoint_id, i, rows[i].event_id, DeadReason(n.reason), n.error)
         for i, n in nexts.items()
@@ -321,7 +286,7 @@ def _write_passengers(cursor: Any, ended: Mapping[str, _Next]) -> list[Death]:
     if not ended:
         return []
     cursor.execute(
-        _SETTLE_PASSENGERS,
+        sql.SETTLE_PASSENGERS,
         {
             "ids": list(ended),
             "states": ["delivered" if n.delivered_at else "failed" for n in ended.values()],
@@ -347,7 +312,7 @@ def _judge(
             verdicts[endpoint_id] = rules.learn(health, mine)
     if verdicts:
         changed = [healths[endpoint_id] for endpoint_id in verdicts]
-        cursor.execute(_LEARN, {name: [getattr(each, name) for each in changed] for name in ("id", *rules.FIELDS)})
+        cursor.execute(sql.LEARN, {name: [getattr(each, name) for each in changed] for name in ("id", *rules.FIELDS)})
     return verdicts
 
 
@@ -378,7 +343,8 @@ def _disable(endpoint_id: str, tenant_id: int, reason: str) -> None:
     same moment may deadlock, and one of them is tried again."""
     for last in (False, True):
         try:
-            with transaction.atomic():
+            with transaction.atomic(), connection.cursor() as cursor:
+                wait_at_most(cursor, LOCK_SECONDS)
                 free = Endpoint.unscoped.select_for_update(no_key=True, skip_locked=True).filter(pk=endpoint_id)
                 if free.values_list("pk").first() is not None:
                     services.disable_endpoint(endpoint_id=endpoint_id, tenant_id=tenant_id, reason=reason)

@@ -11,12 +11,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.pagination import Reach
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import TenantAPIView, TenantGenericAPIView
 from webhooks.outbound.endpoints.access import DELIVERY, ENDPOINT, SCOPE, deliveries_of, delivery_or_404, endpoint_or_404
 from webhooks.outbound.endpoints.delivery_serializers import DeliveryDetail, DeliveryOutput
 from webhooks.outbound.models import DeadReason, Delivery, DeliveryState
 from webhooks.outbound.recovery.resending import retry_delivery
+
+_TIMES: dict[str, frozenset[str] | None] = {"created_after": None, "created_before": None}
+_FEW = frozenset({"event"})
 
 
 class DeliveryFilter(filters.FilterSet):
@@ -42,8 +46,29 @@ class ActsOnDelivery(TenantAPIView):
 
 
 class _Deliveries(TenantGenericAPIView):
+    """Of an endpoint an index has the ids, which are in the order of time; a range of time is found among the tenant's."""
+
     key_scope = SCOPE
     serializer_class = DeliveryOutput
+
+    @property
+    def of_one(self) -> bool:
+        """Whether the list is of one endpoint."""
+        raise NotImplementedError
+
+    @property
+    def _by_id(self) -> bool:
+        return self.of_one and not _TIMES.keys() & self.request.query_params.keys()
+
+    @property
+    def default_ordering(self) -> tuple[str, ...]:
+        return ("-pk",) if self._by_id else ("-created", "-pk")
+
+    @property
+    def reach(self) -> Reach:
+        if self._by_id:
+            return Reach(served={"endpoint": None}, few=_FEW)
+        return Reach(served=_TIMES, few=_FEW)
 
     def listed(self) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
@@ -54,6 +79,10 @@ class DeliveriesView(_Deliveries):
     """What was and will be sent to an endpoint, newest first."""
 
     filterset_class = DeliveryFilter
+
+    @property
+    def of_one(self) -> bool:
+        return True
 
     def get_queryset(self) -> QuerySet[Delivery]:
         if getattr(self, "swagger_fake_view", False):
@@ -69,6 +98,10 @@ class AllDeliveriesView(_Deliveries):
     """What was and will be sent to all endpoints, those that were deleted included, newest first."""
 
     filterset_class = AllDeliveriesFilter
+
+    @property
+    def of_one(self) -> bool:
+        return bool(self.request.query_params.get("endpoint"))
 
     def get_queryset(self) -> QuerySet[Delivery]:
         if getattr(self, "swagger_fake_view", False):

@@ -8,7 +8,6 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import F, Q, QuerySet
 
 from integrations.contracts import clock
 from integrations.contracts.errors import Conflict, InvalidRequest
@@ -18,11 +17,13 @@ from integrations.secrets import SecretUnreadable
 from integrations.tenancy import audit
 from webhooks.outbound import signing
 from webhooks.outbound.delivery import notices
-from webhooks.outbound.delivery.schedule import MAX_AGE, attempts_of
+from webhooks.outbound.endpoints import owed
 from webhooks.outbound.endpoints.headers import headers_after
+from webhooks.outbound.endpoints.owed import Move
+from webhooks.outbound.endpoints.owed import bury as bury
 from webhooks.outbound.endpoints.urls import masked_url
 from webhooks.outbound.event_types import TEST_EVENT
-from webhooks.outbound.models import Breaker, DeadReason, Delivery, DeliveryState, Endpoint, EndpointHealth, SigningKey
+from webhooks.outbound.models import Breaker, Delivery, DeliveryState, Endpoint, EndpointHealth, SigningKey
 from webhooks.outbound.publishing.publish import nudge, publish
 from webhooks.outbound.publishing.reordering import reorder
 
@@ -87,9 +88,9 @@ def update_endpoint(*, endpoint_id: str, changes: Mapping[str, Any], held: str =
     """Apply validated changes (`PLAIN_FIELDS`, `headers`, `is_active`).
 
     Switching off holds what is owed; switching on gives the endpoint a fresh start and sends what was held meanwhile, with a
-    whole schedule of tries, or, with `held="discard"`, drops it (a replay of `all` sends it). Masked headers
-    keep the stored values. Raises `Endpoint.DoesNotExist` for one that is not there or deleted, `InvalidRequest` as
-    `headers_after`.
+    whole schedule of tries, or, with `held="discard"`, drops it (a replay of `all` sends it). Where much is owed the queue goes
+    on with that. Masked headers keep the stored values. Raises `Endpoint.DoesNotExist` for one that is not there or deleted,
+    `InvalidRequest` as `headers_after`, `Conflict` where it is to discard what an earlier switch is still being done with.
     """
     with transaction.atomic():
         endpoint = locked(endpoint_id)
@@ -105,7 +106,7 @@ def update_endpoint(*, endpoint_id: str, changes: Mapping[str, Any], held: str =
             if endpoint.is_active:
                 _begin_anew(endpoint, held)
             else:
-                hold(endpoint)
+                owed.move(endpoint, Move.HOLD)
         endpoint.updated = clock.now()
         endpoint.save()
         if any(before[name] != getattr(endpoint, name) for name in ("ordering", "batch_size")):
@@ -122,11 +123,7 @@ def delete_endpoint(*, endpoint_id: str) -> None:
         endpoint = locked(endpoint_id)
         endpoint.is_active, endpoint.deleted_at, endpoint.updated = False, clock.now(), clock.now()
         endpoint.save()
-        bury(
-            _resting(endpoint, DeliveryState.PENDING, DeliveryState.GATHERING, DeliveryState.HELD),
-            DeadReason.DELETED,
-            "the endpoint was deleted",
-        )
+        owed.move(endpoint, Move.END)
         notices.forget(endpoint)
         _record(endpoint, "deleted")
 
@@ -142,7 +139,7 @@ def disable_endpoint(*, endpoint_id: str, tenant_id: int, reason: str) -> bool:
         now = clock.now()
         endpoint.is_active, endpoint.disabled_reason, endpoint.disabled_at = False, reason, now
         Endpoint.unscoped.filter(pk=endpoint.pk).update(is_active=False, disabled_reason=reason, disabled_at=now, updated=now)
-        hold(endpoint)
+        owed.move(endpoint, Move.HOLD)
         notices.disabled(endpoint, reason)
         _record(endpoint, "disabled", {"is_active": [True, False], "disabled_reason": ["", reason]})
         return True
@@ -230,53 +227,13 @@ def dispatch(*, endpoint: Endpoint, type: str, object: Mapping[str, Any], attemp
         return found
 
 
-# --- What is owed, when an endpoint comes and goes ------------------------------------------------------------------------
-
-
-def hold(endpoint: Endpoint) -> None:
-    """Keep what the endpoint is owed until it is on again."""
-    _resting(endpoint, DeliveryState.PENDING, DeliveryState.GATHERING).update(state=DeliveryState.HELD)
-
-
-def bury(deliveries: QuerySet[Delivery], reason: DeadReason, error: str) -> None:
-    """Fail these deliveries for good, and those that go out with them; what has arrived once stays delivered."""
-    ids = list(deliveries.values_list("pk", flat=True))
-    ended = {"finished_at": clock.now(), "last_error": error}
-    for rows in (
-        Delivery.unscoped.filter(pk__in=ids),
-        Delivery.unscoped.filter(carrier_id__in=ids, state=DeliveryState.BATCHED),
-    ):
-        arrived = rows.filter(delivered_at__isnull=False)
-        arrived_ids = list(arrived.values_list("pk", flat=True))
-        rows.exclude(pk__in=arrived_ids).update(**ended, state=DeliveryState.FAILED, dead_reason=reason)
-        arrived.filter(pk__in=arrived_ids).update(**ended, state=DeliveryState.DELIVERED, dead_reason="")
-
-
 def _begin_anew(endpoint: Endpoint, held: str) -> None:
+    if held == "discard" and owed.is_moving(endpoint, Move.HOLD, Move.SEND):
+        raise Conflict("What the endpoint is owed is still being put aside or sent: try again in a moment.")
     EndpointHealth.unscoped.filter(endpoint=endpoint).update(**RESTED)
-    # Not only what is held: a worker that died left its lease behind, a batch that lost its carrier gathers.
-    waiting = _resting(endpoint, DeliveryState.PENDING, DeliveryState.GATHERING, DeliveryState.HELD)
-    if held == "discard":
-        count = waiting.count()
-        bury(waiting, DeadReason.DISCARDED, "discarded when the endpoint was switched on again")
-        if count:
-            _record(endpoint, "discarded", {"count": [None, count]})
-    else:
-        now = clock.now()
-        tries = attempts_of(endpoint.retry_delays)
-        waiting.exclude(event__type=TEST_EVENT).update(attempts_allowed=F("attempts") + tries)
-        waiting.update(state=DeliveryState.PENDING, due_at=now, expires_at=now + MAX_AGE)
+    owed.move(endpoint, Move.DISCARD if held == "discard" else Move.SEND)
     notices.enabled(endpoint)
     nudge()
-
-
-def _resting(endpoint: Endpoint, *states: DeliveryState) -> QuerySet[Delivery]:
-    """Return the endpoint's deliveries in these states, less what is in flight: that is its worker's to settle."""
-    resting = Q(lease_until__isnull=True) | Q(lease_until__lte=clock.now())
-    ids = Delivery.unscoped.filter(resting, endpoint=endpoint, state__in=states)
-    locked_ids = list(ids.order_by("id").select_for_update().values_list("pk", flat=True))
-    found: QuerySet[Delivery] = Delivery.unscoped.filter(pk__in=locked_ids)
-    return found
 
 
 # --- Who did what ---------------------------------------------------------------------------------------------------------

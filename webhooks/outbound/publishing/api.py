@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from integrations.contracts.errors import InvalidRequest
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.pagination import Reach
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import TenantAPIView, TenantGenericAPIView, tenant_of
 from webhooks.outbound.endpoints.delivery_serializers import DeliveryOutput
@@ -71,6 +72,8 @@ class EventsView(TenantGenericAPIView):
     key_scope = "events"
     serializer_class = EventOutput
     filterset_class = EventFilter
+    reach = Reach(served={"created_after": None, "created_before": None}, few=frozenset({"object_id"}))
+    default_ordering = ("-created", "-pk")
 
     def get_queryset(self) -> QuerySet[Event]:
         if getattr(self, "swagger_fake_view", False):

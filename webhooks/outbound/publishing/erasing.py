@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from integrations.contracts import clock
 from integrations.contracts.errors import Conflict
+from integrations.events import FactErased, PayloadErased, emit
 from integrations.tenancy import audit
 from webhooks.outbound.models import DeadReason, Delivery, DeliveryAttempt, DeliveryState, Event
 
@@ -17,7 +18,8 @@ def erase_payload(*, event_id: str) -> Event:
     """Erase an event's payload, and what receivers answered to it. Who was told when, and what came of it, stays.
 
     What is still owed of it is given up as `unsendable`; what was to go out in the same batch goes without it. Erasing twice is
-    once. Raises `Event.DoesNotExist`, and `Conflict` while it is being sent. Called inside the tenant's scope.
+    once. Raises `Event.DoesNotExist`, and `Conflict` while it, or a rule's message about it, is being sent. Called inside the
+    tenant's scope.
     """
     now = clock.now()
     with transaction.atomic():
@@ -45,7 +47,43 @@ def erase_payload(*, event_id: str) -> Event:
             object_id=event.pk,
             object_name=event.type,
         )
+        emit(
+            PayloadErased(
+                tenant_id=event.tenant_id,
+                type=event.type,
+                key=event.key,
+                object_type=event.object_type,
+                object_id=event.object_id,
+            )
+        )
     return event
+
+
+def on_fact_erased(fact: FactErased) -> None:
+    """Erase the events that told of what was erased where it came from. Raises `Conflict` as `erase_payload` does."""
+    types = [fact.type] if fact.type else _types_of(fact.tenant_id)
+    told = Event.objects.filter(tenant_id=fact.tenant_id, type__in=types, key=fact.key)
+    for event_id in told.order_by("pk").values_list("pk", flat=True):
+        erase_payload(event_id=event_id)
+
+
+# From one type to the next along the index of (tenant, type, key), which by the key alone would be read from end to end.
+_TYPES = f"""
+WITH RECURSIVE found(type) AS (
+    SELECT min(type) FROM {Event._meta.db_table} WHERE tenant_id = %(tenant)s
+    UNION ALL
+    SELECT (SELECT min(type) FROM {Event._meta.db_table} WHERE tenant_id = %(tenant)s AND type > found.type)
+    FROM found WHERE found.type IS NOT NULL
+)
+SELECT type FROM found WHERE type IS NOT NULL
+"""  # noqa: S608 names of our own
+
+
+def _types_of(tenant_id: int) -> list[str]:
+    """Return the types of the tenant's stored events."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TYPES, {"tenant": tenant_id})
+        return [name for (name,) in cursor.fetchall()]
 
 
 def _give_up(ids: list[str]) -> None:

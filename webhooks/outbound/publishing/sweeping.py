@@ -14,11 +14,11 @@ from django.db import connection, transaction
 from django.db.models import Min, Q, QuerySet
 
 from integrations.contracts import clock
-from webhooks.outbound.delivery.schedule import MAX_AGE
-from webhooks.outbound.endpoints.services import bury
+from webhooks.outbound.endpoints import owed
+from webhooks.outbound.endpoints.owed import Move, bury
 from webhooks.outbound.models import DeadReason, Delivery, DeliveryState, Endpoint, Event
 from webhooks.outbound.publishing import locks
-from webhooks.outbound.publishing.publish import nudge, owe, wanted_by
+from webhooks.outbound.publishing.publish import owe, wanted_by
 
 logger = structlog.get_logger(__name__)
 
@@ -30,6 +30,8 @@ LATELY = timedelta(days=2)
 """How long after an endpoint was changed or deleted each tick looks for what is held for it; purging looks at all, daily."""
 NEWEST = 1000
 """Deliveries of each such endpoint that a tick looks at."""
+MOST_PAGES = 50
+"""Pages of what is held for one endpoint that a call lets go of; the newest come last, so that the next finds the rest."""
 FRESH = timedelta(minutes=2)
 """The age up to which delivery engines look for events at each turn; one that can't be spread is not tried that often for
 ever."""
@@ -91,17 +93,20 @@ def _release(thoroughly: bool) -> int:
 
 
 def _release_of(endpoint_id: str) -> int:
-    now = clock.now()
-    with transaction.atomic():
-        on = Endpoint.unscoped.select_for_update(no_key=True).filter(pk=endpoint_id, is_active=True, deleted_at__isnull=True)
-        if on.first() is None:
-            return 0
-        held = _resting(DeliveryState.HELD).filter(endpoint_id=endpoint_id)
-        ids = list(held.order_by("pk").select_for_update().values_list("pk", flat=True))
-        Delivery.unscoped.filter(pk__in=ids).update(state=DeliveryState.PENDING, due_at=now, expires_at=now + MAX_AGE)
-        if ids:
-            nudge()
-    return len(ids)
+    """Let go of what is held for an endpoint that is on, page by page. Not while the queue is at it: it may be discarding."""
+    released, after = 0, -1
+    for _ in range(MOST_PAGES):
+        with transaction.atomic():
+            on = Endpoint.unscoped.filter(pk=endpoint_id, is_active=True, deleted_at__isnull=True)
+            endpoint = on.select_for_update(no_key=True).first()
+            if endpoint is None or owed.is_moving(endpoint):
+                break
+            count, following = owed.step(endpoint, Move.RELEASE, after=after)
+        released += count
+        if following is None:
+            break
+        after = following
+    return released
 
 
 def _resting(state: DeliveryState) -> QuerySet[Delivery]:

@@ -15,6 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.pagination import Reach
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import TenantAPIView, TenantGenericAPIView, tenant_of
 from webhooks.outbound import retention
@@ -51,6 +52,7 @@ class DeadLettersView(TenantGenericAPIView):
     key_scope = SCOPE
     serializer_class = DeliveryOutput
     filterset_class = DeadLetterFilter
+    reach = Reach(few=frozenset({"event"}))
 
     def get_queryset(self) -> QuerySet[Delivery]:
         if getattr(self, "swagger_fake_view", False):

@@ -11,6 +11,7 @@ from integrations.models import Alert, QueueItem
 from integrations.registry import webhook_adapters
 from integrations.runtime.alerts import raise_alert
 from integrations.runtime.jobs import LocalJob
+from webhooks.inbound.erasing import is_erased
 from webhooks.inbound.generic import receiving
 from webhooks.inbound.locate import GENERIC
 from webhooks.inbound.models import InboundEndpoint, Receipt, ReceiptStatus
@@ -29,6 +30,8 @@ class ProcessReceiptJob(LocalJob):
 
     def run(self, item: QueueItem) -> None:
         receipt = Receipt.unscoped.select_for_update().get(pk=item.payload["receipt"])
+        if is_erased(receipt):  # while it waited to be processed again
+            return
         if receipt.provider == GENERIC:
             self._report(receipt)
             return
@@ -76,6 +79,8 @@ class ProcessReceiptJob(LocalJob):
 
     def failed(self, item: QueueItem, error: Exception) -> None:
         receipt = Receipt.unscoped.select_for_update().get(pk=item.payload["receipt"])
+        if is_erased(receipt):
+            return
         self._end(receipt, ReceiptStatus.FAILED, type(error).__name__)
         raise_alert(
             tenant_id=receipt.tenant_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 from integrations.contracts.inbound import BadSignature, MalformedWebhook
@@ -41,12 +42,14 @@ STATUS = {
 
 
 class Refused(Exception):
-    """The request is turned away. `detail` may be shown to the caller and never quotes the body."""
+    """The request is turned away. `detail` may be shown to the caller and never quotes the body. `allow`: the methods that the
+    path takes, where it is not all that any source may use."""
 
-    def __init__(self, reason: Reason, detail: str = "") -> None:
+    def __init__(self, reason: Reason, detail: str = "", *, allow: Sequence[str] = ()) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.allow = allow
 
     @property
     def status(self) -> int:

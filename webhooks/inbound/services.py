@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
-import hashlib
-from dataclasses import dataclass, field
+from base64 import b64encode
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
 
 import structlog
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.db.models import F, Q
 from django_scopes import scope
 
@@ -17,38 +17,24 @@ from integrations.contracts.errors import Conflict
 from integrations.contracts.inbound import Ack, InboundRequest, Origin, Trust, ValidationAnswer, WebhookAdapter
 from integrations.events import ask
 from integrations.http.masking import Mask
-from integrations.models import CallLog, Direction, IdempotencyRecord, LogStatus, Tenant
+from integrations.models import IdempotencyRecord, Tenant
 from integrations.registry import get_provider
+from integrations.runtime import jobs
 from integrations.runtime.queue import enqueue
+from webhooks.inbound import afterwards, storing
+from webhooks.inbound.arrivals import Arrival, Draft, draft_of, storable
+from webhooks.inbound.erasing import is_erased
 from webhooks.inbound.generic import handshakes, receiving
+from webhooks.inbound.known import Stale
 from webhooks.inbound.locate import Owner
 from webhooks.inbound.models import InboundEndpoint, Receipt, ReceiptStatus
 from webhooks.inbound.refusals import Reason, Refused
 
-logger = structlog.get_logger(__name__)
-
-# Credentials of the caller are for verifying only; they are not stored with the request.
-STRANGE_BODY_KEPT = 16 * 1024
-CREDENTIAL_HEADERS = frozenset({"cookie", "authorization", "x-api-key"})
-MAX_KEY = 200
+PROCESS = "webhook.process"
+"""The job that works off a stored request (`jobs.py`)."""
+PRIORITY = 2
 SAME_FOR = timedelta(days=1)
 """How long an equal body without an id, and a nonce, are the same request. Outlasts a source's tolerance on both sides."""
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A verified request on its way into the inbox. `nonce` is good for one effect, whatever the dedupe key says. `by_body`:
-    the dedupe key is that of a body without an id, and counts for `SAME_FOR`."""
-
-    owner: Owner
-    request: InboundRequest
-    trust: Trust
-    dedupe_key: str
-    source_type: str
-    nonce: str = ""
-    by_body: bool = False
-    hidden: frozenset[str] = field(default=frozenset())
-    mask: Mask = field(default_factory=Mask)
 
 
 def take_in(owner: Owner, adapter: WebhookAdapter, request: InboundRequest, *, by_token: bool) -> Ack:
@@ -67,7 +53,7 @@ def take_in(owner: Owner, adapter: WebhookAdapter, request: InboundRequest, *, b
         verified.dedupe_key,
         verified.provider_event_type,
         hidden=frozenset(key.lower().replace("_", "-") for key in masked_keys),
-        mask=Mask(keys=masked_keys, secrets=secrets),
+        mask=_mask(frozenset(masked_keys), tuple(secrets)),
     )
     receipt = _store(arrival)
     return adapter.ack(request, _answer(owner, adapter, request, receipt))
@@ -80,12 +66,12 @@ def take_in_generic(owner: Owner, endpoint: InboundEndpoint, request: InboundReq
     """
     handshake = str(endpoint.options.get("handshake", ""))
     if handshake and (answer := handshakes.by_query(handshake, receiving.verify_token(endpoint), request)) is not None:
-        return answer
+        return _confirmed(owner, answer)
     if request.method not in receiving.METHODS:
         raise Refused(Reason.METHOD)
     taken = receiving.take(endpoint, request)
     if (answer := handshakes.by_body(endpoint.scheme, taken.body)) is not None:
-        return answer
+        return _confirmed(owner, answer)
     hidden = frozenset(receiving.credential_headers(endpoint))
     _store(
         Arrival(
@@ -97,83 +83,118 @@ def take_in_generic(owner: Owner, endpoint: InboundEndpoint, request: InboundReq
             nonce=taken.nonce,
             by_body=taken.by_body,
             hidden=hidden,
-            mask=Mask(keys=hidden, secrets=receiving.secrets_in_use(endpoint)),
+            mask=_mask(hidden, taken.secrets),
         )
     )
     return Ack(body=b"{}")
 
 
-def _store(arrival: Arrival) -> Receipt:
-    """Return the stored request: the first one, where this is its repetition."""
-    receipt = _receipt_of(arrival)
-    try:
+def _confirmed(owner: Owner, answer: Ack) -> Ack:
+    """Return an answer with which nothing is stored, unless its owner is only remembered (see `known.py`)."""
+    if owner.remembered:
+        raise Stale
+    return answer
+
+
+@lru_cache(maxsize=500)
+def _mask(keys: frozenset[str], secrets: tuple[str, ...]) -> Mask:
+    """Return what hides them; that it is made takes longer than what it does."""
+    return Mask(keys=keys, secrets=secrets)
+
+
+def _store(arrival: Arrival) -> Receipt | Draft:
+    """Return the stored request: the first one, where this is its repetition. Raises `Stale`, see `known.py`."""
+    receipt = draft_of(arrival)
+    for _ in range(3):
+        failure: IntegrityError | None = None
         try:
-            _insert(arrival, receipt)
-        except IntegrityError:
-            if not _make_ready(arrival, receipt):
-                raise
-            _insert(arrival, receipt)
-    except IntegrityError:
+            if _insert(arrival, receipt):
+                _note(receipt, new=True)
+                return receipt
+        except IntegrityError as error:  # its nonce was used up, or what it belongs to has just gone
+            failure = error
+        if _make_ready(arrival, receipt):
+            continue
         same = _first_of(arrival, receipt)
-        if same is None:
-            raise
-        Receipt.unscoped.filter(pk=same.pk).update(duplicates=F("duplicates") + 1)
-        _note(same, new=False)
-        return same
-    _note(receipt, new=True)
-    return receipt
+        if same is not None:
+            Receipt.unscoped.filter(pk=same.pk).update(duplicates=F("duplicates") + 1)
+            _note(same, new=False)
+            return same
+        if failure is not None:
+            raise failure
+        # The first one was removed by its age just now: there is room for this one.
+    raise Conflict("This request could not be stored beside others of its kind.")
 
 
-def _receipt_of(arrival: Arrival) -> Receipt:
-    owner, request = arrival.owner, arrival.request
-    source_type = _storable(arrival.source_type)
-    status, detail = _first_status(owner, source_type or request.purpose)
-    return Receipt(
-        tenant_id=owner.tenant_id,
-        provider=owner.provider,
-        config=owner.config,
-        purpose=request.purpose,
-        trust=arrival.trust.value,
-        token_object=owner.token_object,
-        provider_event_type=source_type[:80],
-        dedupe_key=_key(f"{owner.token_object}|{arrival.dedupe_key}"),
-        method=request.method,
-        query=dict(request.query),
-        headers=_without_credentials(arrival),
-        # What belongs to nobody here is kept to be looked at, not to fill the disk.
-        body=request.body if owner.tenant_id else request.body[:STRANGE_BODY_KEPT],
-        remote_ip=request.remote_ip or None,
-        status=status,
-        detail=detail,
-        received_at=clock.now(),
+def _insert(arrival: Arrival, receipt: Draft) -> bool:
+    """Store and queue all of it, or return False: then something like it is stored. Raises `IntegrityError` where its nonce
+    was used up, `Stale` where the owner was remembered and is no longer what it was."""
+    owner, queued = arrival.owner, receipt.status == ReceiptStatus.RECEIVED
+    known, endpoint = owner.tenant_id is not None, owner.endpoint
+    shape = storing.Shape(
+        logged=known,
+        queued=known and queued,
+        counted=known and endpoint is not None,
+        nonce=known and bool(arrival.nonce),
+        config_confirmed=owner.remembered and owner.config is not None,
+        source_confirmed=owner.remembered and owner.config is None,
     )
+    try:
+        stored = storing.store(shape, _values(arrival, receipt))
+    except IntegrityError as error:
+        raise (Stale() if owner.remembered else error) from error
+    if not stored.known:
+        raise Stale
+    if stored.receipt is None:
+        return False
+    receipt.pk = stored.receipt
+    if shape.counted and not stored.counted and endpoint is not None:
+        afterwards.count(endpoint.pk, receipt.received_at)
+    if shape.queued:
+        afterwards.wake_workers()
+    return True
 
 
-def _insert(arrival: Arrival, receipt: Receipt) -> None:
-    """Store and queue all of it, or raise `IntegrityError`: then it repeats something."""
-    owner = arrival.owner
-    receipt.pk = None  # it may have got one in a try that was undone
-    with transaction.atomic():
-        receipt.save(force_insert=True)
-        _use_nonce(arrival, receipt)
-        if owner.tenant_id is not None:
-            _log(arrival, receipt)
-        if owner.tenant_id is not None and receipt.status == ReceiptStatus.RECEIVED:
-            enqueue(
-                tenant_id=owner.tenant_id,
-                kind="webhook.process",
-                payload={"receipt": receipt.pk},
-                reference=_reference(owner),
-                config_id=owner.config.pk if owner.config else None,
-                priority=2,
-            )
-        if owner.endpoint is not None:  # last, so that its lock is held for the commit alone
-            InboundEndpoint.unscoped.filter(pk=owner.endpoint.pk).update(
-                received=F("received") + 1, last_received_at=receipt.received_at
-            )
+def _values(arrival: Arrival, receipt: Draft) -> dict[str, Any]:
+    """Return what the statement may ask for."""
+    owner, request = arrival.owner, arrival.request
+    reference_type, reference_id = _reference(owner)
+    return {
+        "tenant": owner.tenant_id,
+        "config": receipt.config_id,
+        "provider": receipt.provider,
+        "purpose": receipt.purpose,
+        "trust": receipt.trust,
+        "token_object": receipt.token_object,
+        "source_type": receipt.provider_event_type,
+        "dedupe_key": receipt.dedupe_key,
+        "method": receipt.method,
+        "query": receipt.query,
+        "headers": receipt.headers,
+        "body": b64encode(receipt.body).decode(),
+        "ip": receipt.remote_ip,
+        "status": receipt.status,
+        "detail": receipt.detail,
+        "now": receipt.received_at.isoformat(),
+        "created": clock.now().isoformat(),
+        "endpoint": owner.endpoint.pk if owner.endpoint is not None else None,
+        "read_as": owner.read_as[0],
+        "way_in_read_as": owner.read_as[1],
+        "nonce": arrival.nonce[:64],
+        "nonce_key": _nonce_key(arrival),
+        "operation": f"webhook.{receipt.provider_event_type or request.purpose}"[:60],
+        "shown_headers": arrival.mask.headers(receipt.headers),
+        "shown_body": storable(arrival.mask.body(request.body, request.headers.get("content-type", ""))),
+        "request_id": str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64],
+        "reference_type": reference_type,
+        "reference_id": reference_id,
+        "job": PROCESS,
+        "max_attempts": jobs.get(PROCESS).max_attempts,
+        "priority": PRIORITY,
+    }
 
 
-def _make_ready(arrival: Arrival, receipt: Receipt) -> bool:
+def _make_ready(arrival: Arrival, receipt: Draft) -> bool:
     """Tell whether what stands in the request's way counts no more, and it may be stored as a new one.
 
     An equal body of more than a day before leaves its key to the first; the new one's has the date too. Two that begin more
@@ -198,29 +219,19 @@ def _make_ready(arrival: Arrival, receipt: Receipt) -> bool:
     return ready
 
 
-def _note(receipt: Receipt, *, new: bool) -> None:
-    logger.info("webhook_received", provider=receipt.provider, purpose=receipt.purpose, receipt=receipt.pk, new=new)
+def _note(receipt: Receipt | Draft, *, new: bool) -> None:
+    """Have the request's own log line tell which receipt it became."""
+    said = {"provider": receipt.provider, "purpose": receipt.purpose, "receipt": receipt.pk, "new": new}
+    structlog.contextvars.bind_contextvars(**said)
 
 
-def _first_status(owner: Owner, source_type: str) -> tuple[ReceiptStatus, str]:
-    if owner.tenant_id is None:
-        return ReceiptStatus.UNMATCHED, "nobody here is known by what the body refers to"
-    if owner.endpoint is not None and not takes(owner.endpoint.events, source_type):
-        return ReceiptStatus.IGNORED, f"the endpoint does not ask for {source_type}"
-    return ReceiptStatus.RECEIVED, ""
-
-
-def takes(patterns: list[str], source_type: str) -> bool:
-    """Tell whether a list of source types and wildcards takes this one in; an empty list takes in all."""
-    return not patterns or any(fnmatch.fnmatchcase(source_type, pattern) for pattern in patterns)
-
-
-def _first_of(arrival: Arrival, receipt: Receipt) -> Receipt | None:
+def _first_of(arrival: Arrival, receipt: Draft) -> Receipt | Draft | None:
     """Return the request that this one repeats, by what it says or by its nonce, which is used up from now on. Where only the
     nonce is left of it, return this one, which is not stored; None where it repeats nothing."""
     tenant_id = arrival.owner.tenant_id
     whose = Q(tenant__isnull=True) if tenant_id is None else Q(tenant_id=tenant_id)
-    found = Receipt.unscoped.filter(whose, provider=receipt.provider, dedupe_key=receipt.dedupe_key).first()
+    stored = Receipt.unscoped.filter(whose, provider=receipt.provider, dedupe_key=receipt.dedupe_key)
+    found: Receipt | Draft | None = stored.first()
     if arrival.nonce and tenant_id is not None:
         if found is not None:
             record = _nonce_record(arrival, found, tenant_id, used_at=receipt.received_at)
@@ -232,18 +243,11 @@ def _first_of(arrival: Arrival, receipt: Receipt) -> Receipt | None:
     return found
 
 
-def _use_nonce(arrival: Arrival, receipt: Receipt) -> None:
-    """Use the nonce up, or raise `IntegrityError`. It is removed by those who keep idempotency keys for a day."""
-    if arrival.nonce and arrival.owner.tenant_id is not None:
-        record = _nonce_record(arrival, receipt, arrival.owner.tenant_id, used_at=receipt.received_at)
-        record.save(force_insert=True)
-
-
-def _nonce_record(arrival: Arrival, receipt: Receipt, tenant_id: int, *, used_at: datetime) -> IdempotencyRecord:
+def _nonce_record(arrival: Arrival, receipt: Receipt | Draft, tenant_id: int, *, used_at: datetime) -> IdempotencyRecord:
     return IdempotencyRecord(
         tenant_id=tenant_id,
         key=_nonce_key(arrival),
-        route="inbound webhook",
+        route=storing.NONCE_ROUTE,
         fingerprint=arrival.nonce[:64],
         lease_until=used_at,
         object_type="receipt",
@@ -255,54 +259,14 @@ def _nonce_key(arrival: Arrival) -> str:
     return f"{arrival.owner.token_object}|nonce:{arrival.nonce}"
 
 
-def _key(text: str) -> str:
-    """Return a dedupe key that fits its column: one that is too long or can't be stored keeps its head and gets a digest, so
-    that two of them never become the same."""
-    clean = _storable(text)
-    if clean == text and len(text) <= MAX_KEY:
-        return text
-    return f"{clean[: MAX_KEY - 65]}#{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
-
-
-def _storable(text: str) -> str:
-    """Return text without what PostgreSQL refuses (NUL, lone surrogates)."""
-    return text.replace("\x00", "").encode("utf-8", "replace").decode()
-
-
-def _without_credentials(arrival: Arrival) -> dict[str, str]:
-    """Return the headers to keep: a provider's shared secret that travels in one (it is among its masked keys) is not."""
-    hidden = arrival.hidden | CREDENTIAL_HEADERS
-    return {name: _storable(value) for name, value in arrival.request.headers.items() if name not in hidden}
-
-
 def _reference(owner: Owner) -> tuple[str, str]:
     kind, _, object_id = owner.token_object.partition(":")
     return kind, object_id
 
 
-def _log(arrival: Arrival, receipt: Receipt) -> None:
-    owner, request = arrival.owner, arrival.request
-    reference_type, reference_id = _reference(owner)
-    CallLog.unscoped.create(
-        tenant_id=owner.tenant_id,
-        direction=Direction.INBOUND,
-        provider=owner.provider,
-        config=owner.config,
-        operation=f"webhook.{receipt.provider_event_type or request.purpose}"[:60],
-        status=LogStatus.SUCCESS,
-        method=request.method,
-        request_headers=arrival.mask.headers(receipt.headers),
-        request_body=_storable(arrival.mask.body(request.body, request.headers.get("content-type", ""))),
-        status_code=200,
-        reference_type=reference_type,
-        reference_id=reference_id,
-        external_reference=str(receipt.pk),
-        request_id=str(structlog.contextvars.get_contextvars().get("request_id", ""))[:64],
-        ip=request.remote_ip or None,
-    )
-
-
-def _answer(owner: Owner, adapter: WebhookAdapter, request: InboundRequest, receipt: Receipt) -> ValidationAnswer | None:
+def _answer(
+    owner: Owner, adapter: WebhookAdapter, request: InboundRequest, receipt: Receipt | Draft
+) -> ValidationAnswer | None:
     """Answer what the provider wants to know at once; without an owner there is nobody to ask."""
     if owner.tenant_id is None:
         return ValidationAnswer(accepted=False, problem="destination")
@@ -314,9 +278,9 @@ def _answer(owner: Owner, adapter: WebhookAdapter, request: InboundRequest, rece
     return answer
 
 
-def origin_of(receipt: Receipt) -> Origin:
+def origin_of(receipt: Receipt | Draft) -> Origin:
     """Return where a stored request belongs."""
-    if receipt.tenant_id is None:
+    if receipt.tenant_id is None or receipt.pk is None:
         raise Conflict("This request belongs to nobody here.")
     return Origin(
         tenant_id=receipt.tenant_id,
@@ -328,12 +292,15 @@ def origin_of(receipt: Receipt) -> Origin:
 
 
 def reprocess(*, receipt: Receipt) -> None:
-    """Queue a stored request once more; harmless, since what it reports is applied only once."""
+    """Queue a stored request once more; harmless, since what it reports is applied only once. Raises `Conflict` where there is
+    nothing to process, or nobody to process it for."""
     if receipt.tenant_id is None:
         raise Conflict("This request belongs to nobody here.")
+    if is_erased(receipt):
+        raise Conflict("What this request said was erased.")
     enqueue(
         tenant_id=receipt.tenant_id,
-        kind="webhook.process",
+        kind=PROCESS,
         payload={"receipt": receipt.pk},
         key=f"again:{receipt.pk}",
         config_id=receipt.config_id,

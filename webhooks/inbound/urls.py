@@ -9,6 +9,9 @@ from django.urls import URLPattern, path, re_path
 from integrations.registry import webhook_adapters
 from webhooks.inbound.views import fixed, hook
 
+TOKEN_PATH = r"^hooks/(?P<token>[0-9a-f]{16,64})(?:/(?P<purpose>.*))?$"  # noqa: S105 a path
+"""A generic source's: nothing behind the token, or whatever its sender likes to put there. A provider's are among them."""
+
 
 def patterns() -> list[URLPattern]:
     """Return the routes of all installed providers."""
@@ -20,8 +23,7 @@ def patterns() -> list[URLPattern]:
     return [
         *routes,
         re_path(r"^hooks/(?P<token>[0-9a-f]{16,64})/(?P<purpose>[a-z0-9-]{1,40})$", hook, name="hook"),
-        # A generic source's: nothing behind the token, or whatever its sender likes to put there.
-        re_path(r"^hooks/(?P<token>[0-9a-f]{16,64})(?:/(?P<purpose>.*))?$", hook),
+        re_path(TOKEN_PATH, hook),
     ]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
 
 import structlog
 from django.conf import settings
 from django.core.exceptions import RequestDataTooBig, TooManyFieldsSent
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.request import UnreadablePostError
 from django.views.decorators.csrf import csrf_exempt
@@ -15,7 +17,7 @@ from integrations.contracts.inbound import Ack, BadSignature, InboundRequest, Ma
 from integrations.registry import webhook_adapters
 from integrations.secrets import SecretUnreadable
 from integrations.tenancy.network import address_of
-from webhooks.inbound import rejections
+from webhooks.inbound import known, rejections
 from webhooks.inbound.access import admit
 from webhooks.inbound.generic.bodies import clean
 from webhooks.inbound.generic.receiving import METHODS
@@ -29,26 +31,55 @@ BODY_LIMIT = 4 * 1024 * 1024
 """Batches of reports may be 3 MB (WhatsApp); Django's own limit for a body is a little higher."""
 TOKEN_LENGTHS = range(16, 65)
 PURPOSE_LENGTH = 40
+AWAY_SECONDS = 5
+"""After how long a sender may come again whose request could not be stored."""
+
+
+def _available(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Decorate a view: while the database is away or can't store anything, the sender is asked to come again. Most do so for
+    any 5xx; this one says when, and counts as no error of ours."""
+
+    @functools.wraps(view)
+    def wrapper(request: HttpRequest, *args: str, **kwargs: str) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("inbound_not_stored", error=type(error).__name__, detail=str(error)[:200])
+            response = _problem(503, "unavailable")
+            response["Retry-After"] = str(AWAY_SECONDS)
+            return response
+
+    return wrapper
 
 
 @csrf_exempt
+@_available
 def hook(request: HttpRequest, token: str, purpose: str = "") -> HttpResponse:
     """ANY `/hooks/<token>/<purpose>`: the path that only the provider was told. Of a generic source, whatever follows the
     token, or nothing."""
+    remembered = known.recall(token)
+    if remembered is not None:
+        try:
+            return _acknowledged(_take_in(request, remembered, purpose, [remembered]))
+        except (known.Stale, Refused, MalformedWebhook, BadSignature, SecretUnreadable):
+            known.forget(token)  # whatever it is: judged by what the database says now
     owner = by_token(token) if len(token) in TOKEN_LENGTHS else None
     if owner is None:
         return _refuse(request, Refused(Reason.NOT_FOUND), None, rejections.UNKNOWN_PATH)
+    known.remember(token, owner)
+    return _answered(request, owner, owner.provider, lambda seen: _take_in(request, owner, purpose, seen))
+
+
+def _take_in(request: HttpRequest, owner: Owner, purpose: str, seen: list[Owner]) -> Ack:
     if owner.provider == GENERIC:
-        return _answered(request, owner, GENERIC, lambda seen: _receive_generic(request, owner, purpose))
+        return _receive_generic(request, owner, purpose)
     adapter = webhook_adapters().get(owner.provider)
     if adapter is None or purpose not in adapter.purposes:
-        return _refuse(request, Refused(Reason.NOT_FOUND), owner, owner.provider)
+        raise Refused(Reason.NOT_FOUND)
     methods = sorted({"POST"}.union(*(each.methods for each in adapter.fixed_paths)))
     if request.method not in methods:
-        return _refuse(request, Refused(Reason.METHOD), owner, owner.provider, allow=methods)
-    return _answered(
-        request, owner, owner.provider, lambda seen: _receive(request, purpose, lambda _inbound: owner, seen, True)
-    )
+        raise Refused(Reason.METHOD, allow=methods)
+    return _receive(request, purpose, lambda _inbound: owner, seen, True)
 
 
 def fixed(providers: list[str], purpose: str, methods: tuple[str, ...]) -> Callable[[HttpRequest], HttpResponse]:
@@ -62,9 +93,10 @@ def fixed(providers: list[str], purpose: str, methods: tuple[str, ...]) -> Calla
         return Owner(providers[0])
 
     @csrf_exempt
+    @_available
     def view(request: HttpRequest) -> HttpResponse:
         if request.method not in methods:
-            return _refuse(request, Refused(Reason.METHOD), None, providers[0], allow=methods)
+            return _refuse(request, Refused(Reason.METHOD, allow=methods), None, providers[0])
         return _answered(request, None, providers[0], lambda seen: _receive(request, purpose, find, seen, False))
 
     return view
@@ -95,6 +127,10 @@ def _answered(request: HttpRequest, owner: Owner | None, source: str, receive: C
         # Our own trouble, and the sender's request may be a good one: it shall come again.
         logger.exception("inbound_secret_unreadable", source=source)
         return _problem(503, "unavailable")
+    return _acknowledged(ack)
+
+
+def _acknowledged(ack: Ack) -> HttpResponse:
     response = HttpResponse(ack.body, status=ack.status, content_type=ack.content_type)
     if ack.content_type.startswith("text/plain"):
         response["X-Content-Type-Options"] = "nosniff"
@@ -119,6 +155,8 @@ def _receive(
     adapter = webhook_adapters()[owner.provider]
     answer = adapter.challenge(inbound, owner.view())
     if answer is not None:
+        if owner.remembered:
+            raise known.Stale
         return answer
     if owner.tenant_id is None and (wait := _wait_of(request)) is not None:
         raise _TooMany(wait)
@@ -126,7 +164,21 @@ def _receive(
 
 
 def _read(request: HttpRequest, purpose: str) -> InboundRequest:
-    """Return the request with its raw body; raise `Refused` for one that is too large or can't be read."""
+    """Return the request with its raw body; raise `Refused` for one that is too large or can't be read. A body can be read but
+    once: who asks again is told the same."""
+    found: InboundRequest | Refused | None = request.__dict__.get("_inbound")
+    if found is None:
+        try:
+            found = _read_anew(request, purpose)
+        except Refused as refused:
+            found = refused
+        request.__dict__["_inbound"] = found
+    if isinstance(found, Refused):
+        raise found
+    return found
+
+
+def _read_anew(request: HttpRequest, purpose: str) -> InboundRequest:
     declared = request.headers.get("Content-Length") or "0"
     if not (declared.isascii() and declared.isdecimal()):
         raise Refused(Reason.UNREADABLE)
@@ -170,9 +222,7 @@ def _body_of(request: HttpRequest) -> bytes:
     return body
 
 
-def _refuse(
-    request: HttpRequest, refused: Refused, owner: Owner | None, source: str, *, allow: Sequence[str] = METHODS
-) -> HttpResponse:
+def _refuse(request: HttpRequest, refused: Refused, owner: Owner | None, source: str) -> HttpResponse:
     """Count the refusal and answer it: why, or 429 to an address that was refused too often."""
     ip = address_of(request)
     counted = refused
@@ -184,7 +234,7 @@ def _refuse(
         return _slow_down(wait)
     response = _problem(refused.status, refused.code, refused.detail)
     if refused.reason is Reason.METHOD:
-        response["Allow"] = ", ".join(allow)
+        response["Allow"] = ", ".join(refused.allow or METHODS)
     return response
 
 

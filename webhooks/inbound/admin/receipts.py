@@ -10,12 +10,14 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
-from integrations.adminbase.base import Button, TenantScopedAdmin
+from integrations.adminbase.base import Button
 from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, pretty_json, reference, when
 from integrations.http.masking import Mask
 from integrations.registry import UnknownProvider, get_provider
 from integrations.secrets import SecretUnreadable
+from webhooks.inbound.erasing import erase_receipt, is_erased
 from webhooks.inbound.locate import ENDPOINT, GENERIC
 from webhooks.inbound.models import InboundEndpoint, Receipt, ReceiptStatus
 from webhooks.inbound.services import reprocess
@@ -24,8 +26,9 @@ RECEIVED = when("received_at", "Received")
 
 
 @admin.register(Receipt)
-class ReceiptAdmin(TenantScopedAdmin):
-    """Read-only; a stored request can be processed once more. What belongs to no tenant is seen by the operator alone."""
+class ReceiptAdmin(LargeTableAdmin):
+    """Read-only; a stored request can be processed once more, and erased. What belongs to no tenant is for the
+    operator alone."""
 
     list_display = (RECEIVED, "source", "purpose", "provider_event_type", "shown_status", "trust", "about", "duplicates")
     list_display_links = (RECEIVED, "purpose")
@@ -35,9 +38,24 @@ class ReceiptAdmin(TenantScopedAdmin):
         ("purpose", FieldTextFilter),
         ("received_at", RangeDateTimeFilter),
     )
-    search_fields = ("provider_event_type", "token_object", "dedupe_key", "detail")
-    search_help_text = "Event type, object, dedupe key or detail"
-    buttons = (Button("reprocess", "Process again", "replay", "primary"),)
+    moment = "received_at"
+    order_of_all = ("-received_at", "-pk")
+    found_by = ("token_object",)
+    read = ("provider_event_type", "token_object", "dedupe_key", "detail")
+    search_help_text = (
+        "A whole number, or object (payment:pay_...); else text in event type, object, key or detail of the newest"
+    )
+    buttons = (
+        Button("reprocess", "Process again", "replay", "primary"),
+        Button(
+            "erase",
+            "Erase what it says",
+            "delete_forever",
+            "danger",
+            confirm="Query, headers and body are gone for good, with the event or the message that was made of them, and it"
+            " can't be processed again. That it came stays.",
+        ),
+    )
     fieldsets = (
         (
             None,
@@ -49,6 +67,7 @@ class ReceiptAdmin(TenantScopedAdmin):
                     ("about", "duplicates"),
                     ("received_at", "processed_at"),
                     ("method", "remote_ip"),
+                    "erased_at",
                     "detail",
                 )
             },
@@ -88,11 +107,17 @@ class ReceiptAdmin(TenantScopedAdmin):
         return pretty_json(_mask(obj).body(bytes(obj.body), kind))
 
     def offers(self, request: HttpRequest, obj: Receipt, button: Button) -> bool:
-        return obj.tenant_id is not None and obj.status != ReceiptStatus.RECEIVED
+        if button.name == "erase":
+            return obj.status != ReceiptStatus.RECEIVED and not is_erased(obj)
+        return obj.tenant_id is not None and obj.status != ReceiptStatus.RECEIVED and not is_erased(obj)
 
     def press_reprocess(self, request: HttpRequest, obj: Receipt) -> str:
         reprocess(receipt=obj)
         return "It is queued to be processed again; what it reports is applied only once."
+
+    def press_erase(self, request: HttpRequest, obj: Receipt) -> str:
+        erase_receipt(receipt=obj)
+        return "What it said is erased."
 
 
 def _mask(obj: Receipt) -> Mask:

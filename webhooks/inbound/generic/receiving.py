@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -39,7 +39,7 @@ class Rejected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A request that may be stored. `by_body`: it named no id, and is known by its body alone."""
+    """A request that may be stored. `by_body`: it named no id, and is known by its body alone. `secrets`: those in use."""
 
     trust: Trust
     dedupe_key: str
@@ -47,14 +47,16 @@ class Taken:
     source_type: str
     nonce: str
     body: Mapping[str, Any]
+    secrets: tuple[str, ...] = field(repr=False)
 
 
 def take(endpoint: InboundEndpoint, request: InboundRequest) -> Taken:
     """Verify and read a request. Raises `BadSignature`, `Refused`, `MalformedWebhook`, `SecretUnreadable`."""
+    secrets = tuple(secrets_in_use(endpoint))
     proof = schemes.check(
         endpoint.scheme,
         endpoint.options,
-        secrets_in_use(endpoint),
+        secrets,
         request,
         tolerance=endpoint.tolerance,
         now=clock.now(),
@@ -68,6 +70,7 @@ def take(endpoint: InboundEndpoint, request: InboundRequest) -> Taken:
         source_type=source_type(endpoint, request, body),
         nonce=proof.nonce,
         body=body,
+        secrets=secrets,
     )
 
 

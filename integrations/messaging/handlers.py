@@ -4,7 +4,7 @@ and inside the tenant's scope."""
 from __future__ import annotations
 
 from integrations.contracts.inbound import MessageReceived, MessageReported
-from integrations.events import AdminNotice, DomainEvent, MessageMoved, ReceiptAsked, ReceiptTaken
+from integrations.events import AdminNotice, DomainEvent, MessageMoved, PayloadErased, ReceiptAsked, ReceiptTaken, ReportErased
 from integrations.messaging import inbound, reports
 from integrations.messaging.fallback import fallback
 from integrations.messaging.rules import admin_notices, notices, receipts
@@ -18,6 +18,17 @@ def on_message_reported(event: MessageReported) -> None:
 def on_message_received(event: MessageReceived) -> None:
     """Somebody wrote to the tenant: see `inbound.receive`."""
     inbound.receive(event)
+
+
+def on_report_erased(event: ReportErased) -> None:
+    """A stored request was erased: where somebody's message came with it, see `inbound.erase`."""
+    if isinstance(event.fact, MessageReceived):
+        inbound.erase(event.fact)
+
+
+def on_payload_erased(event: PayloadErased) -> None:
+    """An event's payload was erased: see `notices.erase`."""
+    notices.erase(event)
 
 
 def on_message_moved(event: MessageMoved) -> None:

@@ -13,7 +13,7 @@ from integrations.contracts.capabilities import Capability
 from integrations.contracts.errors import InvalidRequest, NotFound, UnsupportedOperation
 from integrations.contracts.inbound import MessageReceived, Trust
 from integrations.contracts.messaging import Media, SuppressReason
-from integrations.events import DomainEvent, emit
+from integrations.events import DomainEvent, FactErased, emit
 from integrations.messaging.models import Channel, InboundMessage, Message, Suppression
 from integrations.messaging.reports import lock_addresses
 from integrations.messaging.safety.screening import fold, release, suppress
@@ -85,9 +85,32 @@ def receive(event: MessageReceived) -> None:
             object=public_object(row),
             object_type=OBJECT_TYPE,
             object_id=row.pk,
-            key=f"{row.pk}:signed" if again else row.pk,
+            key=_signed_key(row) if again else row.pk,
         )
     )
+
+
+def erase(event: MessageReceived) -> None:
+    """Empty the message that came with this report: its text, the sender's name, what the files are; and have what was told of
+    it erased. That it came from his address, and what it did to his wishes, stays."""
+    tenant = Tenant.objects.get(pk=event.tenant_id)
+    row = _known(event)
+    if not event.provider_ref:  # known by what it says alone
+        mine = InboundMessage.unscoped.filter(tenant_id=event.tenant_id, provider=event.provider, provider_ref="")
+        to, text = _clean(event.to, 512), _clean(event.text)
+        same = mine.filter(channel=event.channel, address=_address(event, tenant), to=to, text=text)
+        row = same.select_for_update().first()
+    if row is None:
+        return
+    row.text, row.name, row.media = "", "", []
+    row.save(update_fields=["text", "name", "media"])
+    for key in (row.pk, _signed_key(row)):
+        emit(FactErased(tenant_id=row.tenant_id, type="message.received", key=key))
+
+
+def _signed_key(row: InboundMessage) -> str:
+    """Return the event's key where the message was told of before, unsigned."""
+    return f"{row.pk}:signed"
 
 
 def public_object(row: InboundMessage) -> dict[str, Any]:

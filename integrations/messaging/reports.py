@@ -161,6 +161,27 @@ def replay(recipient: Recipient) -> int:
     return len(reports)
 
 
+def replay_all(recipients: Sequence[Recipient]) -> None:
+    """Do as `replay` for each of these (locked) recipients of one message, and look once."""
+    if not recipients:
+        return
+    message = recipients[0].message
+    early = (
+        UnmatchedReport.unscoped.filter(
+            tenant_id=message.tenant_id,
+            address__in=[each.address for each in recipients],
+            matched_at__isnull=True,
+            created__gte=clock.now() - REPLAY_WINDOW,
+        )
+        .filter(_of_account("", message.provider, message.config_id))
+        .values_list("address", "provider_ref")
+    )
+    told = set(early)
+    for each in recipients if told else ():
+        if (each.address, each.provider_ref) in told:
+            replay(each)
+
+
 def adopt(recipient: Recipient) -> bool:
     """Let a (locked) recipient whose outcome is unknown take the id of a kept report, if just one id fits."""
     kept = list(_kept(recipient, clock.now() - REPLAY_WINDOW).order_by("id"))
@@ -184,17 +205,23 @@ def adopt_where_clear(tenant_id: int, numbers: Sequence[str]) -> None:
 def take_reference(recipient: Recipient, provider_ref: str) -> None:
     """Write down the provider's id (the caller saves) and let inbound paths find the tenant by it."""
     recipient.provider_ref = provider_ref
+    publish_references([recipient])
+
+
+def publish_references(recipients: Sequence[Recipient]) -> None:
+    """Let inbound paths find the tenant by the provider's ids of these recipients."""
     ExternalReference.unscoped.bulk_create(
         [
             ExternalReference(
-                tenant_id=recipient.tenant_id,
-                provider=recipient.message.provider,
+                tenant_id=each.tenant_id,
+                provider=each.message.provider,
                 kind="message",
-                external_id=provider_ref,
-                config_id=recipient.message.config_id,
+                external_id=each.provider_ref,
+                config_id=each.message.config_id,
                 object_type="message",
-                object_id=recipient.message_id,
+                object_id=each.message_id,
             )
+            for each in recipients
         ],
         ignore_conflicts=True,
     )

@@ -49,6 +49,14 @@ def count_states(message_ids: Sequence[str]) -> dict[str, dict[str, int]]:
     return counts
 
 
+def addresses_meant(word: str) -> list[str]:
+    """Return how an address that somebody wrote may be stored: numbers begin with `+`, which a query string loses, and people
+    put spaces between their parts."""
+    bare = word.strip()
+    number = bare.replace(" ", "").lstrip("+")
+    return [bare, f"+{number}"] if number.isascii() and number.isdigit() else [bare]
+
+
 def overall_status(message: Message, states: Iterable[str]) -> str:
     """Return one word for a message: `preparing` while a list's rows are read, `paused`, else the least advanced of its
     recipients' states; `partial` where all ended, some badly."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from integrations.contracts.messaging import MessageState
 from integrations.events import DomainEvent, MessageMoved, emit
 from integrations.messaging.models import Channel, Message, MessageEvent, Recipient
+from integrations.runtime.statements import update
 
 QUEUED, SENT, DELIVERED, READ = MessageState.QUEUED, MessageState.SENT, MessageState.DELIVERED, MessageState.READ
 FAILED, BOUNCED, COMPLAINED = MessageState.FAILED, MessageState.BOUNCED, MessageState.COMPLAINED
@@ -69,17 +71,7 @@ def advance(
     MessageEvent.unscoped.create(
         tenant_id=recipient.tenant_id, recipient=recipient, at=at, state=state.value, detail=detail, source=source
     )
-    emit(
-        MessageMoved(
-            tenant_id=recipient.tenant_id,
-            message_id=recipient.message_id,
-            recipient_id=recipient.pk,
-            state=state.value,
-            detail=detail,
-            reference_type=recipient.message.reference_type,
-            reference_id=recipient.message.reference_id,
-        )
-    )
+    emit(_moved(recipient, before))
     if state in EVENT_TYPES:
         emit(
             DomainEvent(
@@ -92,6 +84,43 @@ def advance(
             )
         )
     return True
+
+
+def advance_sent(recipients: Sequence[Recipient], *, at: datetime, source: str) -> None:
+    """Move recipients (their rows locked, all queued or unknown) on to sent, as `advance` would one by one, in two statements
+    however many they are. Their `detail`, `provider_status`, `provider_ref`, `cost` and `currency` are saved along."""
+    moves = []
+    for each in recipients:
+        before = MessageState(each.state)
+        if SENT not in ALLOWED[before]:
+            raise ValueError(f"from {before.value} no way leads to sent")
+        each.state, each.updated, each.sent_at = SENT.value, at, each.sent_at or at
+        moves.append(_moved(each, before))
+    update(Recipient, _SAVED, recipients)
+    MessageEvent.unscoped.bulk_create(
+        [
+            MessageEvent(tenant_id=each.tenant_id, recipient=each, at=at, state=SENT.value, detail=each.detail, source=source)
+            for each in recipients
+        ]
+    )
+    for move in moves:
+        emit(move)
+
+
+_SAVED = ("state", "updated", "sent_at", "detail", "provider_status", "provider_ref", "cost", "currency")
+
+
+def _moved(recipient: Recipient, before: MessageState) -> MessageMoved:
+    return MessageMoved(
+        tenant_id=recipient.tenant_id,
+        message_id=recipient.message_id,
+        recipient_id=recipient.pk,
+        state=recipient.state,
+        before=before.value,
+        detail=recipient.detail,
+        reference_type=recipient.message.reference_type,
+        reference_id=recipient.message.reference_id,
+    )
 
 
 def revive(recipient: Recipient, *, at: datetime) -> None:

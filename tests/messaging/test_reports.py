@@ -306,7 +306,7 @@ def hooked(transactional_db: None, simulator: running_simulators, tmp_path: Path
     sync_rows()
     account = make_account(Tenant.objects.create(slug="springfield", name="Springfield School"), tmp_path, "school")
     server = HTTPServer(("127.0.0.1", 0), type("BoundHook", (Hook,), {"account": account}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.server_address[1]}/dlr"
     control = f"{simulator.url}/control/{SLUG}/accounts/{account.username}"

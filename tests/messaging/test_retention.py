@@ -123,10 +123,14 @@ def test_webhook_requests_go_after_their_days_but_never_one_that_waits(
             status=status, received_at=clock.moment - age,
         ).pk  # fmt: skip
 
-    for status in ("processed", "unmatched", "failed"):
+    for status in ("processed", "unmatched", "ignored"):
         receipt(status, OLD)
     receipt("unmatched", OLD, whose=None)
+    # What could not be processed is looked for as long as a call that failed.
+    for whose in (tenant, None):
+        receipt("failed", timedelta(days=181), whose=whose)
     kept = {receipt("received", OLD), receipt("processed", YOUNG), receipt("unmatched", YOUNG, whose=None)}
-    assert receipts.purge() == {"receipts": 4, "rejections": 0}
+    kept |= {receipt("failed", timedelta(days=179), whose=whose) for whose in (tenant, None)}
+    assert receipts.purge() == {"receipts": 6, "rejections": 0}
     assert set(Receipt.unscoped.values_list("pk", flat=True)) == kept
     assert receipts.purge() == {"receipts": 0, "rejections": 0}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64decode
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -175,14 +177,64 @@ def test_a_bad_token_is_not_found(tenant: Tenant, client: Client, token: str) ->
     assert (said(), held()) == ({}, [])
 
 
-def test_another_purposes_signature_and_a_message_that_is_gone(tenant: Tenant, client: Client) -> None:
+def test_another_purposes_signature_is_not_found(tenant: Tenant, client: Client) -> None:
     recipient = letter(tenant)
     other = signing.Signer(salt="something.else").sign(str(recipient.pk))
     assert client.get(f"/u/{other}").status_code == 404
     assert recipient_of(signing.Signer(salt=SALT).sign("nobody")) is None
+
+
+@pytest.mark.parametrize(
+    ("category", "wishes", "rows"), [("news", {"news": False}, []), ("", {"": False}, [(JANE.casefold(), "opt_out")])]
+)
+def test_a_link_works_when_its_message_is_gone(
+    tenant: Tenant, client: Client, category: str, wishes: dict[str, bool], rows: list[tuple[str, str]]
+) -> None:
+    recipient = letter(tenant, category)
     gone = path(recipient)
     recipient.message.delete()
-    assert client.get(gone).status_code == 404
+    assert "J•••@example.com" in client.get(gone).content.decode()
+    for _ in range(2):
+        assert client.post(gone, {"List-Unsubscribe": "One-Click"}).status_code == 200
+    assert (said(), held()) == (wishes, rows)
+    assert Preference.unscoped.get().tenant_id == tenant.pk
+    assert "You are unsubscribed" in client.get(gone).content.decode()
+    assert client.post(gone, {"action": "undo-all"}).status_code == 200
+    assert (said()[""], held(), MessageEvent.unscoped.count()) == (True, [], 0)
+
+
+def test_a_link_says_nothing_and_does_not_open_once_altered_or_its_tenant_is_gone(tenant: Tenant, client: Client) -> None:
+    recipient = letter(tenant)
+    link = path(recipient)
+    assert link == path(Recipient.unscoped.get(pk=recipient.pk)), "the same each time"
+    sealed = urlsafe_b64decode(link.rpartition("/")[2] + "==")
+    assert b"ane" not in sealed
+    assert b"news" not in sealed
+    for place in (3, len(link) // 2, len(link) - 3):
+        altered = link[:place] + ("A" if link[place] != "A" else "B") + link[place + 1 :]
+        assert client.post(altered, {"action": "stop-all"}).status_code == 404
+    Tenant.objects.filter(pk=tenant.pk).delete()
+    assert client.get(link).status_code == 404
+    assert (said(), held()) == ({}, [])
+
+
+def test_links_outlive_the_secret_key_while_it_is_a_fallback(tenant: Tenant, client: Client, settings: Any) -> None:
+    link, before = path(letter(tenant)), settings.SECRET_KEY
+    settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "n" * 60, [before]
+    assert client.get(link).status_code == 200
+    settings.SECRET_KEY_FALLBACKS = []
+    assert client.get(link).status_code == 404
+
+
+def test_links_of_before_work_while_the_message_is_there(tenant: Tenant, client: Client) -> None:
+    recipient = letter(tenant)
+    old = f"/u/{signing.Signer(salt=SALT).sign(str(recipient.pk))}"
+    assert client.post(old, {"List-Unsubscribe": "One-Click"}).status_code == 200
+    assert said() == {"news": False}
+    for written in (old, old.replace(":", "%3A")):
+        assert old.rpartition(":")[2] not in shown(written)
+    recipient.message.delete()
+    assert client.get(old).status_code == 404
 
 
 def test_a_link_reaches_its_own_recipient_alone(tenant: Tenant, other_tenant: Tenant, client: Client) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
-from integrations.adminbase.base import TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import block, table, when
-from integrations.messaging.models import InboundMessage
+from integrations.messaging.models import Channel, InboundMessage
+from integrations.messaging.selectors import addresses_meant
 
 RECEIVED = when("received_at", "Received")
 
 
 @admin.register(InboundMessage)
-class InboundMessageAdmin(TenantScopedAdmin):
+class InboundMessageAdmin(LargeTableAdmin):
     """Read-only: it is answered through the API or the staff pages."""
 
     list_display = (RECEIVED, "address", "name", "beginning", "channel", "opted", "trusted")
@@ -28,8 +30,9 @@ class InboundMessageAdmin(TenantScopedAdmin):
         ("opted", ChoicesDropdownFilter),
         ("received_at", RangeDateTimeFilter),
     )
-    search_fields = ("id", "address", "name", "text", "provider_ref")
-    search_help_text = "Text, address, name or provider id"
+    moment = "received_at"
+    read = ("address", "name", "text", "provider_ref")
+    search_help_text = "A whole id, number or address; else parts of them, text, name or provider id of the newest"
     fieldsets = (
         (
             None,
@@ -47,6 +50,10 @@ class InboundMessageAdmin(TenantScopedAdmin):
     )
     readonly_fields = ("shown_id",)
     panels = (("Text", "shown_text"), ("Files", "shown_media"))
+
+    def wholes(self, word: str) -> list[Q]:
+        # All channels by name: they stand before the address in its index.
+        return [*super().wholes(word), Q(channel__in=Channel.values, address__in=addresses_meant(word))]
 
     @display(description="Message", ordering="id")
     def shown_id(self, obj: InboundMessage) -> str:

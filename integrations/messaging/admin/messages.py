@@ -5,37 +5,41 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
-from integrations.adminbase.access import READERS
+from integrations.adminbase import large
+from integrations.adminbase.access import READERS, tenants_with_role
 from integrations.adminbase.base import TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, block, moment, pretty_json, reference, table, when
 from integrations.contracts import clock
 from integrations.messaging.admin.settling import SettleButton
 from integrations.messaging.admin.template_test import TryTemplateMixin
 from integrations.messaging.models import Message, MessageEvent, MessageTemplate, Recipient, UnmatchedReport
-from integrations.messaging.selectors import count_states, overall_status
+from integrations.messaging.selectors import addresses_meant, count_states, overall_status
 from integrations.messaging.transitions import shown_address
-from integrations.models import Role
+from integrations.models import Role, Tenant
 
 RECIPIENTS_SHOWN = 200
 CREATED = when("created", "Created")
 
 
 @admin.register(Message)
-class MessageAdmin(SettleButton):
+class MessageAdmin(SettleButton, LargeTableAdmin):
     """Read-only, for staff too: a message is sent through the API or by an event, never edited."""
 
     viewers = READERS | {Role.STAFF}
     list_display = (CREATED, "status", "recipient_count", "beginning", "provider", "category", "about")
     list_display_links = (CREATED, "beginning")
     list_filter = (ProviderFilter, ("channel", ChoicesDropdownFilter), ("created", RangeDateTimeFilter))
-    search_fields = ("id", "body", "recipients__address", "reference_id", "recipients__provider_ref")
-    search_help_text = "Text, phone number, reference or provider id"
+    found_by = ("reference_id",)
+    read = ("subject", "body")
+    search_help_text = "A whole number, address, reference or id; else text in subject or body of the newest"
     fieldsets = (
         (
             None,
@@ -63,6 +67,21 @@ class MessageAdmin(SettleButton):
         for each in shown.result_list:
             each.state_counts = counts[each.pk]
         return shown
+
+    def keys_of(self, request: HttpRequest, word: str) -> tuple[list[Any], Q]:
+        """With the messages to an address, and those that have a recipient by this id of the provider's."""
+        mine = tenants_with_role(request, self.viewers)
+        tenants = list(Tenant.objects.values_list("pk", flat=True)) if mine is None else sorted(mine)
+        people = Recipient.unscoped.filter(tenant_id__in=tenants).order_by()
+        asked: list[dict[str, Any]] = [{"address__in": addresses_meant(word)}, {"provider_ref": word}]
+        found, common = super().keys_of(request, word)
+        for each in asked:
+            keys = people.filter(**each).values_list("message_id", flat=True)[: large.LOOKED_AT + 1]
+            if len(keys) > large.LOOKED_AT:
+                common |= Q(Exists(Recipient.unscoped.filter(message=OuterRef("pk"), **each)))
+            else:
+                found += keys
+        return found, common
 
     @display(description="Text")
     def beginning(self, obj: Message) -> str:

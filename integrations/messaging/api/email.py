@@ -20,10 +20,11 @@ from integrations.messaging.api.email_serializers import (
     EmailPreviewSerializer,
     EmailSendSerializer,
 )
-from integrations.messaging.api.safety import allowed_category, fit_to_read, override_reason
+from integrations.messaging.api.safety import allowed_category, fit_to_read, is_urgent, override_reason
 from integrations.messaging.api.serializers import MessageSerializer
 from integrations.messaging.email import emails
 from integrations.messaging.models import Channel, Message
+from integrations.runtime.admission import admitted
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.errors import BodyTooLarge
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
@@ -63,6 +64,7 @@ class EmailSendView(StaffAPIView):
 
     @extend_schema(parameters=[IDEMPOTENCY_KEY], request=EmailSendSerializer, responses={202: MessageSerializer})
     @idempotent
+    @admitted(is_urgent)
     def post(self, request: Request) -> Response:
         asked = EmailSendSerializer(data=request.data)
         asked.is_valid(raise_exception=True)

@@ -22,6 +22,7 @@ from integrations.messaging.api.serializers import MessageSerializer
 from integrations.messaging.models import Channel, InboundMessage
 from integrations.messaging.whatsapp.whatsapps import MAX_TEXT
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.pagination import Reach
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.permissions import require_channel
 from integrations.tenancy.serializers import StrictSerializer
@@ -74,7 +75,9 @@ class InboundFilter(django_filters.FilterSet):
     def filter_address(self, rows: QuerySet[InboundMessage], name: str, value: str) -> QuerySet[InboundMessage]:
         # An unescaped `+` in a query string arrives as a space.
         bare = value.strip()
-        return rows.filter(**{f"{name}__in": [bare, f"+{bare.lstrip('+')}"]})
+        found = rows.filter(**{f"{name}__in": [bare, f"+{bare.lstrip('+')}"]})
+        # The index of addresses has the channel before them.
+        return found.filter(channel__in=Channel.values) if name == "address" else found
 
 
 InboundFilter.base_filters["from"] = django_filters.CharFilter(field_name="address", method="filter_address")
@@ -86,6 +89,7 @@ class InboundMessageListView(StaffGenericAPIView):
     key_scope = "messages"
     serializer_class = InboundMessageSerializer
     filterset_class = InboundFilter
+    reach = Reach(served={"received_after": None, "received_before": None}, few=frozenset({"from"}))
     default_ordering = ("-received_at", "-id")
     orderings = {"received_at": ("received_at", "id"), "-received_at": ("-received_at", "-id")}
 

@@ -29,7 +29,7 @@ from integrations.messaging.api.list_serializers import (
     RecipientListDetailSerializer,
     RecipientListSerializer,
 )
-from integrations.messaging.api.safety import allowed_category, fit_to_read
+from integrations.messaging.api.safety import allowed_category, fit_to_read, is_urgent
 from integrations.messaging.api.serializers import MessageRecipientSerializer, MessageSerializer
 from integrations.messaging.drafts import Draft
 from integrations.messaging.email.html_text import text_of
@@ -37,6 +37,7 @@ from integrations.messaging.lists import lists
 from integrations.messaging.lists.files import LARGEST_FILE
 from integrations.messaging.models import Channel, Message, Recipient, RecipientList
 from integrations.messaging.templates import find_template
+from integrations.runtime.admission import admitted
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.permissions import require_channel
@@ -144,6 +145,7 @@ class ListSendView(StaffAPIView):
 
     @extend_schema(parameters=[IDEMPOTENCY_KEY], request=ListSendSerializer, responses={202: MessageSerializer})
     @idempotent
+    @admitted(is_urgent)
     def post(self, request: Request, list_id: str) -> Response:
         found = _found_list(list_id)
         asked = ListSendSerializer(data=request.data)
@@ -255,6 +257,7 @@ class MessageResendView(StaffAPIView):
 
     @extend_schema(parameters=[IDEMPOTENCY_KEY], request=None, responses={202: MessageSerializer})
     @idempotent
+    @admitted()
     def post(self, request: Request, message_id: str) -> Response:
         message = _found(message_id)
         require_channel(request, message.channel)

@@ -21,7 +21,7 @@ from integrations.messaging.api.inbound import routes as inbound_routes
 from integrations.messaging.api.lists import routes as bulk_routes
 from integrations.messaging.api.push import routes as push_routes
 from integrations.messaging.api.rules import routes as rules_routes
-from integrations.messaging.api.safety import allowed_category, fit_to_read, override_reason
+from integrations.messaging.api.safety import allowed_category, fit_to_read, is_urgent, override_reason
 from integrations.messaging.api.safety import routes as safety_routes
 from integrations.messaging.api.serializers import (
     BalanceSerializer,
@@ -43,7 +43,9 @@ from integrations.messaging.sms import services
 from integrations.messaging.sms.numbers import normalise_all
 from integrations.messaging.sms.segments import count_segments
 from integrations.messaging.templates import fill_in, find_template
+from integrations.runtime.admission import admitted
 from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.pagination import Reach
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant_of
 
@@ -56,6 +58,7 @@ class SmsSendView(StaffAPIView):
 
     @extend_schema(parameters=[IDEMPOTENCY_KEY], request=SmsSendSerializer, responses={202: MessageSerializer})
     @idempotent
+    @admitted(is_urgent)
     def post(self, request: Request) -> Response:
         asked = SmsSendSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -159,6 +162,7 @@ class MessageListView(StaffGenericAPIView):
     key_scope = "messages"
     serializer_class = MessageSerializer
     filterset_class = MessageFilter
+    reach = Reach(served={"created_after": None, "created_before": None}, few=frozenset({"reference_id", "to"}))
     default_ordering = ("-created", "-id")
     orderings = {"created": ("created", "id"), "-created": ("-created", "-id")}
 

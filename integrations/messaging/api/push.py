@@ -24,12 +24,13 @@ from integrations.messaging.api.push_serializers import (
     PushSendSerializer,
     RegisteredDeviceSerializer,
 )
-from integrations.messaging.api.safety import allowed_category
+from integrations.messaging.api.safety import allowed_category, is_urgent
 from integrations.messaging.models import Device, Recipient
 from integrations.messaging.push import devices
 from integrations.messaging.push.acknowledging import acknowledge
 from integrations.messaging.push.pushes import send_push
 from integrations.messaging.transitions import stamp
+from integrations.runtime.admission import admitted
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant_of
@@ -107,6 +108,7 @@ class PushSendView(StaffAPIView):
 
     @extend_schema(parameters=[IDEMPOTENCY_KEY], request=PushSendSerializer, responses={202: PushMessageSerializer})
     @idempotent
+    @admitted(is_urgent)
     def post(self, request: Request) -> Response:
         asked = PushSendSerializer(data=request.data)
         asked.is_valid(raise_exception=True)

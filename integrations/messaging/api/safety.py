@@ -29,6 +29,7 @@ from integrations.messaging.models import BalanceReading, Preference, Suppressio
 from integrations.messaging.safety.categories import category_of
 from integrations.messaging.safety.screening import listing, normalised, prefer, release, suppress
 from integrations.models import Role
+from integrations.runtime.claims import URGENT
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.pagination import NewestFirstPagination
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
@@ -38,6 +39,12 @@ from integrations.tenancy.views import StaffAPIView, StaffGenericAPIView, tenant
 
 LARGEST_ID = 2**63 - 1
 ONE_TIME_CODE = "otp"
+
+
+def is_urgent(request: Request) -> bool:
+    """Tell whether the message asked for belongs to a category that goes before all bulk, as one-time codes do."""
+    asked = request.data.get("category") if isinstance(request.data, dict) else None
+    return isinstance(asked, str) and len(asked) <= 30 and category_of(tenant_of(request).pk, asked).priority <= URGENT
 
 
 class SuppressionList(StaffGenericAPIView):

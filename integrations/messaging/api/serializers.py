@@ -281,6 +281,10 @@ class MessageDetailSerializer(MessageSerializer):
     recipients = RecipientStorySerializer(many=True)
 
 
+MESSAGES_FOUND = 10_000
+"""Of one recipient, so many messages are looked through, the newest ones."""
+
+
 class MessageFilter(django_filters.FilterSet):
     """`status` and `to` find messages with such a recipient."""
 
@@ -302,6 +306,8 @@ class MessageFilter(django_filters.FilterSet):
         return rows.filter(Exists(Recipient.objects.filter(message_id=OuterRef("pk"), state=value)))
 
     def filter_to(self, rows: QuerySet[Message], name: str, value: str) -> QuerySet[Message]:
+        # Looked up beforehand: asked of each message in turn, somebody who is seldom written to would be looked for everywhere.
         # An unescaped `+` in a query string arrives as a space.
-        number = f"+{value.strip().lstrip('+')}"
-        return rows.filter(Exists(Recipient.objects.filter(message_id=OuterRef("pk"), address__in=[number, value.strip()])))
+        given = [f"+{value.strip().lstrip('+')}", value.strip()]
+        found = Recipient.objects.filter(address__in=given).order_by("-id").values_list("message_id", flat=True)
+        return rows.filter(pk__in=list(found[:MESSAGES_FOUND]))

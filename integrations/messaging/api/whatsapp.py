@@ -14,11 +14,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.messaging import selectors
-from integrations.messaging.api.safety import allowed_category, fit_to_read, override_reason
+from integrations.messaging.api.safety import allowed_category, fit_to_read, is_urgent, override_reason
 from integrations.messaging.api.serializers import MessageSerializer
 from integrations.messaging.api.whatsapp_serializers import WhatsAppSendSerializer, WhatsAppTemplateListSerializer
 from integrations.messaging.models import Channel, Message
 from integrations.messaging.whatsapp import whatsapps
+from integrations.runtime.admission import admitted
 from integrations.runtime.idempotency import attach, idempotent
 from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.serializers import StrictSerializer
@@ -33,6 +34,7 @@ class WhatsAppSendView(StaffAPIView):
 
     @extend_schema(parameters=[IDEMPOTENCY_KEY], request=WhatsAppSendSerializer, responses={202: MessageSerializer})
     @idempotent
+    @admitted(is_urgent)
     def post(self, request: Request) -> Response:
         """Accept a message. Where no recipient has an open window for what needs one: 409 `outside_window`."""
         asked = WhatsAppSendSerializer(data=request.data)

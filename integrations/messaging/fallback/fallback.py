@@ -65,7 +65,7 @@ def moved(event: MessageMoved) -> None:
         todo: Callable[[MessageMoved], None] = _failed
     elif event.state in ARRIVED and Recipient.unscoped.filter(instead_of_id=event.recipient_id).exists():
         todo = _arrived
-    elif event.state == MessageState.SENT and _watches(event.tenant_id):
+    elif event.state == MessageState.SENT and event.before == MessageState.UNKNOWN and _watches(event.tenant_id):
         todo = _sent
     else:
         return
@@ -129,8 +129,7 @@ def _sent(event: MessageMoved) -> None:
     """Watch one whose outcome was unknown and who turned out to have been sent to: no answer announced him. Not where a person
     said so: the answer was lost, most providers' receipts would not find him, and he would get a second one."""
     events = MessageEvent.unscoped.filter(recipient_id=event.recipient_id)
-    told = events.filter(state=MessageState.SENT, source="person")
-    if events.filter(state=MessageState.UNKNOWN).exists() and not told.exists():
+    if not events.filter(state=MessageState.SENT, source="person").exists():
         recipient = Recipient.unscoped.select_related("message").get(pk=event.recipient_id)
         _watch(recipient.message, [recipient])
 

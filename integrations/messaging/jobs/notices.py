@@ -30,6 +30,8 @@ class NotifyJob(LocalJob):
 
     def run(self, item: QueueItem) -> None:
         given = item.payload
+        if given.get("erased"):
+            return
         rule = NotificationRule.unscoped.select_related("tenant").filter(
             tenant_id=item.tenant_id, pk=given["rule"], is_active=True
         )

@@ -22,7 +22,7 @@ from integrations.messaging.models import Channel, Message, Recipient
 from integrations.messaging.push import devices
 from integrations.messaging.safety.screening import suppress
 from integrations.messaging.sending import enqueue_send, send_kind
-from integrations.messaging.transitions import advance, note, revive
+from integrations.messaging.transitions import advance, advance_sent, note, revive
 from integrations.models import QueueItem, QueueState
 from integrations.runtime.alerts import raise_alert
 from integrations.runtime.jobs import Call, ProviderJob
@@ -71,11 +71,18 @@ class SendJob(ProviderJob):
         recipients = _locked(item)
         by_address = {each.address: each for each in recipients}
         again: list[Recipient] = []
-        for each in said:
-            recipient = by_address.get(each.address) or recipients[0]
+        taken: dict[int, Recipient] = {}
+        for word in said:
+            recipient = by_address.get(word.address) or recipients[0]
             # An answer that comes after the item was given up as unknown is still the truth.
-            if recipient.state in {MessageState.QUEUED, MessageState.UNKNOWN} and _apply(recipient, each):
+            if recipient.pk in taken or recipient.state not in {MessageState.QUEUED, MessageState.UNKNOWN}:
+                continue
+            if word.state is MessageState.SENT and not word.suppress and not word.retryable:
+                _take_word(recipient, word)
+                taken[recipient.pk] = recipient
+            elif _apply(recipient, word):
                 again.append(recipient)
+        _sent(list(taken.values()))
         _send_again(item, again)
         reports.adopt_where_clear(item.tenant_id, list(by_address))
         sent = [each for each in recipients if each.state == MessageState.SENT]
@@ -155,6 +162,25 @@ def _locked(item: QueueItem) -> list[Recipient]:
     for each in found:
         each.message = message
     return found
+
+
+def _take_word(recipient: Recipient, said: RecipientResult) -> None:
+    """Take over what the provider says of a text that it has taken; `_sent` writes it down."""
+    if said.cost is not None:
+        recipient.cost, recipient.currency = said.cost, said.currency
+    recipient.provider_ref = said.provider_ref or recipient.provider_ref
+    recipient.provider_status = said.provider_code or recipient.provider_status
+    recipient.detail = said.detail
+
+
+def _sent(recipients: list[Recipient]) -> None:
+    """Write down, in few statements for a thousand of them, that the provider has these texts."""
+    if not recipients:
+        return
+    named = [each for each in recipients if each.provider_ref]
+    reports.publish_references(named)
+    advance_sent(recipients, at=clock.now(), source="provider")
+    reports.replay_all(named)
 
 
 def _apply(recipient: Recipient, said: RecipientResult) -> bool:

@@ -18,10 +18,11 @@ import structlog
 from django.db import InterfaceError, OperationalError, transaction
 
 from integrations.contracts import clock
+from integrations.contracts.errors import Conflict
 from integrations.contracts.money import InvalidMoney, Money
-from integrations.events import DomainEvent
+from integrations.events import DomainEvent, PayloadErased
 from integrations.messaging.models import Channel, Message, NotificationRule
-from integrations.models import Tenant
+from integrations.models import QueueItem, QueueState, Tenant
 from integrations.runtime.alerts import raise_alert
 from integrations.runtime.queue import enqueue
 
@@ -160,6 +161,20 @@ def _queue(rule: NotificationRule, event: DomainEvent) -> None:
         key=payload["key"],
         due_at=clock.now() + timedelta(minutes=rule.delay_minutes),
     )
+
+
+def erase(event: PayloadErased) -> None:
+    """Empty what the queue holds of an event whose payload was erased; what has not been sent of it will not be. Raises
+    `Conflict` while a message is being made of it."""
+    about = QueueItem.unscoped.filter(tenant_id=event.tenant_id, kind=KIND, reference_id=event.object_id)
+    for item in about.filter(reference_type=event.object_type).order_by("pk").select_for_update():
+        given = item.payload
+        if given["key"] != message_key(NotificationRule(pk=given["rule"]), event.type, event.key):
+            continue
+        if item.state == QueueState.PROCESSING:
+            raise Conflict("A message is being made of the event right now: try again in a moment.")
+        item.payload = {**given, "object": {}, "to": [], "payer_name": "", "erased": True}
+        item.save(update_fields=["payload"])
 
 
 def _addresses(rule: NotificationRule, event: DomainEvent) -> list[str]:

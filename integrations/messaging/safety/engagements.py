@@ -59,10 +59,11 @@ def _wants_all(*, tenant_id: int, channel: str, address: str) -> bool:
 
 
 def decide(recipient: Recipient, *, wanted: bool, everything: bool, how: str) -> bool:
-    """Do what the recipient himself said through his link (`how` he did), and tell it in his story where it is news."""
+    """Do what the recipient himself said through his link (`how` he did), and tell it in his story where it is news and he has
+    one still (his message may be gone)."""
     with transaction.atomic():
         news = unsubscribe(recipient, wanted=wanted, source=how, everything=everything)
-        if news:
+        if news and recipient.pk is not None:
             what = "everything" if everything or not recipient.message.category else recipient.message.category
             MessageEvent.unscoped.create(
                 tenant_id=recipient.tenant_id,

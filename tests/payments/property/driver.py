@@ -21,7 +21,7 @@ from integrations.contracts.payment import PaymentState, RefundState
 from integrations.events import emit
 from integrations.models import BreakerState, Config, QueueItem, QueueState
 from integrations.models import Provider as ProviderRow
-from integrations.runtime import worker
+from integrations.runtime import breaker, worker
 from integrations.runtime.idempotency import KEPT
 from payments.models import Payment, RoutingRule, Status
 from tests.factories import MovableClock, make_client, make_tenant, work_off
@@ -56,6 +56,7 @@ class Hub(RuleBasedStateMachine):
         self._settle_success = worker._settle_success
         self.stack.enter_context(patch.object(worker, "_settle_success", self._settle))
         BreakerState.objects.all().delete()
+        breaker.MEMORY.forget()
         self.tenant = make_tenant(f"school-{next(_numbers)}")
         self.configs = {style: self._config(style) for style in GATEWAYS}
         with scope(tenant=self.tenant):

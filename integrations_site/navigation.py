@@ -65,6 +65,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
         (
             ("Queue", "list_alt", "integrations.queueitem"),
             ("Call log", "swap_horiz", "integrations.calllog"),
+            ("Log retention", "auto_delete", "integrations.logretention"),
             ("Alerts", "notifications", "integrations.alert"),
             ("Circuit breakers", "electrical_services", "integrations.breakerstate"),
             ("Processes", "monitor_heart", "integrations.heartbeat"),

@@ -15,7 +15,8 @@ PAYER_PAGE = re.compile(rf"/pay/(?:[\w-]+|{MASK})(?P<part>/[a-z]+)?/?(?:[?#][^\s
 # The token has a shape of its own, so that it is found wherever it stands: in a page's path, or quoted in another address.
 PORTAL_LINK = re.compile(r"(?P<before>/portal/l/|(?:%(?:25)*2[Ff])portal(?:%(?:25)*2[Ff])l(?:%(?:25)*2[Ff]))[^/?#%&\s\"'<>]+")
 PORTAL_TOKEN = re.compile(r"plt_[A-Za-z0-9_-]{16,}")
-UNSUBSCRIBE_PAGE = re.compile(r"/u/\d+(?::|%3[Aa])[\w-]+/?(?:[?#][^\s\"'<>]*)?")
+# A sealed token, or one of those that number the recipient and are signed.
+UNSUBSCRIBE_PAGE = re.compile(r"/u/(?:\d+(?::|%3[Aa])[\w-]+|[\w-]{32,})/?(?:[?#][^\s\"'<>]*)?")
 # The `?` of an address that stands, quoted once or more often, in another one's query (`next=...`).
 INNER_QUERY = re.compile(r"\?|%(?:25)*3[Ff]")
 PARAMETER = re.compile(r"(?P<before>[?&;])(?P<name>[^=&;#]+)=(?P<value>[^&;#]*)")

@@ -20,9 +20,14 @@ from integrations.events import (
     AdminNotice,
     DomainEvent,
     EventTypesAsked,
+    ExchangeErased,
+    FactErased,
     MessageMoved,
     OwnEventAsked,
+    PayloadErased,
     ReceiptAsked,
+    ReportErased,
+    StillOpenAsked,
     TimelineAsked,
     respond,
     subscribe,
@@ -38,8 +43,11 @@ def connect() -> None:
     from payments import receipt_handlers as payment_receipts
     from payments import selectors as ledger
     from payments import setup_handlers as setups
+    from payments import still_open
+    from webhooks.inbound import erasing as stored_requests
     from webhooks.inbound import selectors as receipts
     from webhooks.outbound import selectors as deliveries
+    from webhooks.outbound.publishing import erasing
     from webhooks.outbound.publishing import own as own_events
     from webhooks.outbound.publishing import publish as outbound
 
@@ -70,9 +78,18 @@ def connect() -> None:
     # A message whose first way failed goes on by another.
     subscribe(MessageMoved, messaging.on_message_moved)
 
+    # What is erased at a person's request is erased wherever it is kept.
+    subscribe(ExchangeErased, stored_requests.on_exchange_erased)
+    subscribe(ReportErased, messaging.on_report_erased)
+    subscribe(FactErased, erasing.on_fact_erased)
+    subscribe(PayloadErased, messaging.on_payload_erased)
+
     # What may happen at all: told by the catalogue, asked for by notification rules.
     respond(EventTypesAsked, deliveries.known_event_types)
     respond(OwnEventAsked, own_events.answer_own_event)
+
+    # Work done for what still goes on is kept.
+    respond(StillOpenAsked, still_open.still_open)
 
     # What each knows of an object.
     respond(TimelineAsked, ledger.timeline_entries)

@@ -2,8 +2,8 @@
 
 from django.contrib import admin
 
-from integrations.admin import audit, keys, logs, operations, people, providers, queue
+from integrations.admin import audit, breakers, keys, logs, operations, people, providers, queue, retention
 
 admin.site.index_title = "Overview"
 
-__all__ = ["audit", "keys", "logs", "operations", "people", "providers", "queue"]
+__all__ = ["audit", "breakers", "keys", "logs", "operations", "people", "providers", "queue", "retention"]

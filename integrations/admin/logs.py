@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
-from integrations.adminbase.base import TenantScopedAdmin
+from integrations.adminbase.base import Button
 from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, block, pretty_json, reference, when
 from integrations.models import CallLog
+from integrations.runtime.erasing import erase_log
 
 CREATED = when("created", "Created")
 
 
 @admin.register(CallLog)
-class CallLogAdmin(TenantScopedAdmin):
-    """Read-only: what was sent and answered is evidence."""
+class CallLogAdmin(LargeTableAdmin):
+    """Read-only: what was sent and answered is evidence. What it said can be erased."""
+
+    order_of_all = ("-created", "-pk")
+    served = frozenset({"provider"})
+    found_by = ("reference_id", "external_reference", "request_id")
+    read = ("operation", "url", "error", "request_body", "response_body")
 
     list_display = (CREATED, "provider", "operation", "direction", "shown_status", "status_code", "duration", "about")
     list_display_links = (CREATED, "operation")
@@ -29,17 +37,16 @@ class CallLogAdmin(TenantScopedAdmin):
         ("operation", FieldTextFilter),
         ("created", RangeDateTimeFilter),
     )
-    search_fields = (
-        "operation",
-        "url",
-        "reference_id",
-        "external_reference",
-        "request_id",
-        "request_body",
-        "response_body",
-        "error",
+    search_help_text = "A whole id or reference; else text in operation, URL, bodies or error of the newest"
+    buttons = (
+        Button(
+            "erase",
+            "Erase what it says",
+            "delete_forever",
+            "danger",
+            confirm="Headers and bodies are gone for good, the stored request of a webhook too. That it happened stays.",
+        ),
     )
-    search_help_text = "Text in operation, URL, bodies, error, or one of the ids"
     fieldsets = (
         (
             None,
@@ -50,6 +57,7 @@ class CallLogAdmin(TenantScopedAdmin):
                     ("shown_status", "status_code"),
                     ("duration", "created"),
                     "error",
+                    "erased_at",
                 )
             },
         ),
@@ -75,6 +83,19 @@ class CallLogAdmin(TenantScopedAdmin):
     @display(description="About")
     def about(self, obj: CallLog) -> SafeString:
         return reference(obj.reference_type, obj.reference_id)
+
+    def offers(self, request: HttpRequest, obj: CallLog, button: Button) -> bool:
+        return obj.erased_at is None
+
+    def press_erase(self, request: HttpRequest, obj: CallLog) -> str:
+        erase_log(log_id=obj.pk)
+        return "What it said is erased."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[CallLog]:
+        """Bodies may be long, and are not shown in lists."""
+        rows: QuerySet[CallLog] = super().get_queryset(request)
+        listed = request.resolver_match is not None and (request.resolver_match.url_name or "").endswith("_changelist")
+        return rows.defer("request_body", "response_body", "request_headers", "response_headers") if listed else rows
 
     def request_line(self, request: HttpRequest, obj: CallLog) -> SafeString:
         return block(f"{obj.method} {obj.url}".strip())

@@ -1,4 +1,4 @@
-"""What needs a person and what keeps the hub going: alerts, circuit breakers, live processes."""
+"""What needs a person and what keeps the hub going: alerts, live processes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, RadioFilter
 from unfold.decorators import action, display
 
 from integrations.adminbase.base import Button, OperatorAdmin, TenantScopedAdmin
-from integrations.adminbase.filters import ProviderFilter
 from integrations.adminbase.render import badge, pretty_json, when
 from integrations.contracts import clock
-from integrations.models import Alert, BreakerState, Heartbeat
-from integrations.runtime import breaker
+from integrations.models import Alert, Heartbeat
 
 ALIVE = timedelta(seconds=45)
 UPDATED = when("updated", "Last seen")
@@ -80,35 +78,6 @@ class AlertAdmin(TenantScopedAdmin):
         fresh = Alert.objects.filter(pk__in=allowed, acknowledged_at__isnull=True, resolved_at__isnull=True)
         count = fresh.update(acknowledged_at=clock.now())
         self.message_user(request, f"{count} {'alert' if count == 1 else 'alerts'} acknowledged.", messages.SUCCESS)
-
-
-@admin.register(BreakerState)
-class BreakerStateAdmin(OperatorAdmin):
-    """Circuits are shared by all tenants of a provider's host: the operator closes one by hand."""
-
-    list_display = ("key", "shown_state", "failures", "successes", "openings", when("retry_at", "Retry at"), UPDATED)
-    list_filter = (ProviderFilter, ("state", ChoicesDropdownFilter))
-    search_fields = ("key",)
-    buttons = (Button("reset", "Close the circuit", "restart_alt", "primary"),)
-    fields = (
-        ("provider", "host"),
-        ("shown_state", "openings"),
-        ("failures", "successes"),
-        ("opened_at", "retry_at"),
-        ("window_started_at", "updated"),
-    )
-    readonly_fields = ("shown_state", "updated")
-
-    @display(description="State", ordering="state")
-    def shown_state(self, obj: BreakerState) -> SafeString:
-        return badge(obj.state)
-
-    def offers(self, request: HttpRequest, obj: BreakerState, button: Button) -> bool:
-        return obj.state != BreakerState.State.CLOSED
-
-    def press_reset(self, request: HttpRequest, obj: BreakerState) -> str:
-        breaker.reset(obj.key)
-        return "The circuit is closed: calls go through again."
 
 
 @admin.register(Heartbeat)

@@ -12,18 +12,21 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 
-from integrations.adminbase.base import Button, TenantScopedAdmin
+from integrations.adminbase.base import Button
+from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, moment, pretty_json, reference, table, when
 from integrations.contracts.errors import ProviderError
 from integrations.models import CallLog, QueueItem, QueueState
 from integrations.runtime.queue import cancel_item, retry_item
+from integrations.runtime.selectors import expected_wait
 
 RETRYABLE = (QueueState.FAILED, QueueState.CANCELLED, QueueState.PENDING)
 CALLS_SHOWN = 50
+ACTED_ON_AT_ONCE = 500
 
 
 @admin.register(QueueItem)
-class QueueItemAdmin(TenantScopedAdmin):
+class QueueItemAdmin(LargeTableAdmin):
     """Read-only but for retry and cancel, which the queue's own services carry out or refuse."""
 
     list_display = ("id", "kind", "shown_state", "about", "tried", when("due_at", "Due"), "shown_error")
@@ -34,8 +37,9 @@ class QueueItemAdmin(TenantScopedAdmin):
         ("due_at", RangeDateTimeFilter),
         ("created", RangeDateTimeFilter),
     )
-    search_fields = ("kind", "reference_id", "key", "last_error")
-    search_help_text = "Text in kind, reference, key or last error"
+    found_by = ("reference_id",)
+    read = ("kind", "key", "last_error")
+    search_help_text = "A whole number or reference; else text in kind, key or last error of the newest"
     actions = ("retry_selected", "cancel_selected")
     buttons = (
         Button("retry", "Retry now", "replay", "primary"),
@@ -50,6 +54,7 @@ class QueueItemAdmin(TenantScopedAdmin):
                     ("about", "config"),
                     ("tried", "priority"),
                     ("due_at", "not_after"),
+                    ("waits",),
                     ("created", "finished_at"),
                     ("worker", "lease_until"),
                     ("last_error", "key"),
@@ -57,7 +62,7 @@ class QueueItemAdmin(TenantScopedAdmin):
             },
         ),
     )
-    readonly_fields = ("shown_state", "about", "tried")
+    readonly_fields = ("shown_state", "about", "tried", "waits")
     panels = (
         ("Error history", "history"),
         ("Tries at the provider", "tries_table"),
@@ -81,7 +86,14 @@ class QueueItemAdmin(TenantScopedAdmin):
 
     @display(description="Last error")
     def shown_error(self, obj: QueueItem) -> str:
-        return obj.last_error if len(obj.last_error) <= 80 else f"{obj.last_error[:80]}…"
+        wait = expected_wait(obj)
+        text = wait.text if wait is not None else obj.last_error
+        return text if len(text) <= 80 else f"{text[:80]}…"
+
+    @display(description="Expected wait")
+    def waits(self, obj: QueueItem) -> str:
+        wait = expected_wait(obj)
+        return wait.text if wait is not None else "-"
 
     def history(self, request: HttpRequest, obj: QueueItem) -> SafeString:
         rows = [
@@ -129,7 +141,7 @@ class QueueItemAdmin(TenantScopedAdmin):
     def _all(self, request: HttpRequest, items: QuerySet[QueueItem], service: Callable[..., Any], done: str) -> None:
         """Apply `service` to each item for itself: one that refuses keeps no other from being done."""
         count = 0
-        for item in items:
+        for item in items[:ACTED_ON_AT_ONCE]:
             try:
                 if not self.may_act(request, item):
                     self.message_user(request, f"{item}: your role does not allow this.", messages.ERROR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import django_filters
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import Http404
 from drf_spectacular.utils import extend_schema, extend_schema_field
@@ -13,7 +14,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from integrations.models import CallLog, Direction, LogStatus
+from integrations.runtime.erasing import erase_log
+from integrations.runtime.idempotency import attach, idempotent
+from integrations.tenancy.pagination import Reach
+from integrations.tenancy.parameters import IDEMPOTENCY_KEY
 from integrations.tenancy.views import TenantGenericAPIView
+
+TEXTS = ("operation", "url", "error", "request_body", "response_body", "reference_id", "external_reference")
 
 
 class ObjectReferenceSerializer(serializers.Serializer[Any]):
@@ -50,10 +57,12 @@ class LogDetailSerializer(LogSerializer):
     response_body = serializers.CharField(allow_blank=True)
     ip = serializers.CharField(allow_null=True)
     queue_item = serializers.IntegerField(source="item_id", allow_null=True)
+    erased_at = serializers.DateTimeField(allow_null=True, help_text="When its headers and bodies were erased on request.")
 
 
 class LogFilter(django_filters.FilterSet):
-    """`reference` is our object's id, `q` looks into operation, URL, error and both bodies."""
+    """`reference` is our object's id, `q` looks into operation, URL, error and both bodies: a thousand exchanges a page, so
+    that a page may be empty and yet have a next one. Ids have filters of their own, which look everywhere at once."""
 
     provider = django_filters.CharFilter()
     config = django_filters.NumberFilter(field_name="config_id")
@@ -75,15 +84,15 @@ class LogFilter(django_filters.FilterSet):
 
     def search(self, rows: QuerySet[CallLog], name: str, value: str) -> QuerySet[CallLog]:
         found = Q()
-        for column in ("operation", "url", "error", "request_body", "response_body", "reference_id", "external_reference"):
+        for column in TEXTS:
             found |= Q(**{f"{column}__icontains": value})
         return rows.filter(found)
 
 
 class LogBase(TenantGenericAPIView):
     key_scope = "logs"
-    default_ordering = ("-pk",)
-    orderings: ClassVar[dict[str, tuple[str, ...]]] = {"id": ("pk",), "-id": ("-pk",)}
+    default_ordering = ("-created", "-pk")
+    orderings: ClassVar[dict[str, tuple[str, ...]]] = {"id": ("created", "pk"), "-id": ("-created", "-pk")}
 
     def get_queryset(self) -> QuerySet[CallLog]:
         if getattr(self, "swagger_fake_view", False):
@@ -96,11 +105,22 @@ class LogListView(LogBase):
 
     filterset_class = LogFilter
     serializer_class = LogSerializer
+    reach = Reach(
+        served={
+            "provider": None,
+            "created_after": None,
+            "created_before": None,
+            "status": frozenset({LogStatus.FAILED, LogStatus.TIMEOUT}),
+        },
+        few=frozenset({"reference", "external_reference", "request_id"}),
+        read=frozenset({"q"}),
+    )
 
     @extend_schema(responses=LogSerializer(many=True))
     def get(self, request: Request) -> Response:
         # The bodies may be long and are not shown in the list.
-        rows = self.filter_queryset(self.get_queryset().defer("request_body", "response_body"))
+        long = ("request_headers", "request_body", "response_headers", "response_body")
+        rows = self.filter_queryset(self.get_queryset().defer(*long))
         page = self.paginate_queryset(rows)
         return self.get_paginated_response(LogSerializer(page, many=True).data)
 
@@ -116,3 +136,25 @@ class LogDetailView(LogBase):
         if row is None:
             raise Http404
         return Response(LogDetailSerializer(row).data)
+
+
+class LogEraseView(LogBase):
+    """Erases what an exchange said, at a person's request: headers, bodies, the URL's query and the error; of a request that
+    came in the stored request too, with the event or the message that was made of its words. That it happened stays. It can't
+    be had back. 409 while it goes on, waits to be processed, or what was made of it is being sent."""
+
+    serializer_class = LogDetailSerializer
+
+    @extend_schema(request=None, responses=LogDetailSerializer, parameters=[IDEMPOTENCY_KEY])
+    @idempotent
+    def post(self, request: Request, log_id: int) -> Response:
+        with transaction.atomic():
+            try:
+                row = erase_log(log_id=log_id)
+            except CallLog.DoesNotExist as error:
+                raise Http404 from error
+            attach("log", str(log_id))
+        return Response(LogDetailSerializer(row).data)
+
+    def replay(self, request: Request, object_type: str, object_id: str) -> Response:
+        return Response(LogDetailSerializer(self.get_queryset().get(pk=object_id)).data)

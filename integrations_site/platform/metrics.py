@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from integrations.runtime import breaker
 from integrations_site.platform import state, webhooks
 
 LOOPBACK = frozenset({"127.0.0.1", "::1"})
@@ -27,6 +28,7 @@ class HubCollector(Collector):
             depth, workers = state.queue_depth(), state.worker_count()
             owed, lately = webhooks.deliveries(), webhooks.lately()
             endpoints, inbox = webhooks.endpoints(), webhooks.inbox()
+            circuits = breaker.by_provider()
         except DatabaseError:
             yield GaugeMetricFamily("hub_database_up", "Whether the database answers", value=0)
             return
@@ -38,6 +40,10 @@ class HubCollector(Collector):
         yield GaugeMetricFamily(
             "hub_queue_overdue_seconds", "How long the oldest due queue item has waited", value=depth.overdue_seconds
         )
+        family = GaugeMetricFamily("hub_circuits", "Circuits of a provider by state", labels=["provider", "state"])
+        for labels, number in circuits.items():
+            family.add_metric(labels, number)
+        yield family
         yield GaugeMetricFamily("hub_workers", "Worker processes alive on all machines", value=workers)
         yield _labelled("hub_deliveries", "Webhook deliveries by state; dead: of the last day", "state", owed.counts)
         yield _labelled(

@@ -12,16 +12,22 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from integrations.contracts.errors import Conflict
-from integrations.models import QueueItem, QueueState
+from integrations.contracts.errors import Conflict, InvalidRequest
+from integrations.models import QueueItem, QueueState, Tenant
+from integrations.runtime.admission import QueueFull, admit
+from integrations.runtime.claims import URGENT
 from integrations.runtime.idempotency import idempotent
 from integrations.runtime.queue import cancel_item, retry_item
+from integrations.runtime.selectors import expected_wait
 from integrations.tenancy.authentication import Principal
+from integrations.tenancy.pagination import Reach
 from integrations.tenancy.serializers import StrictSerializer
 from integrations.tenancy.views import TenantGenericAPIView, tenant_of
 from integrations_site.platform.logs import ObjectReferenceSerializer
 
 MOST_AT_ONCE = 500
+TROUBLED = frozenset({QueueState.FAILED, QueueState.CANCELLED, QueueState.UNKNOWN, QueueState.NEEDS_REVIEW})
+OPEN = frozenset({QueueState.PENDING.value, QueueState.PROCESSING.value})
 RETRYABLE = [QueueState.FAILED.value, QueueState.CANCELLED.value]
 
 
@@ -30,6 +36,11 @@ class QueueErrorSerializer(serializers.Serializer[Any]):
     attempt = serializers.IntegerField()
     error = serializers.CharField(help_text="The error's class.")
     detail = serializers.CharField(allow_blank=True)
+
+
+class WaitSerializer(serializers.Serializer[Any]):
+    seconds = serializers.IntegerField(help_text="Expected, to the next try.")
+    reason = serializers.CharField()
 
 
 class QueueItemSerializer(serializers.Serializer[QueueItem]):
@@ -44,12 +55,18 @@ class QueueItemSerializer(serializers.Serializer[QueueItem]):
     due_at = serializers.DateTimeField()
     not_after = serializers.DateTimeField(allow_null=True)
     last_error = serializers.CharField(allow_blank=True)
+    expected_wait = serializers.SerializerMethodField(help_text="Where it was put off: for how long, and why.")
     created = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True)
 
     @extend_schema_field(ObjectReferenceSerializer(allow_null=True))
     def get_reference(self, item: QueueItem) -> dict[str, str] | None:
         return {"type": item.reference_type, "id": item.reference_id} if item.reference_type else None
+
+    @extend_schema_field(WaitSerializer(allow_null=True))
+    def get_expected_wait(self, item: QueueItem) -> dict[str, Any] | None:
+        wait = expected_wait(item)
+        return None if wait is None else {"seconds": wait.seconds, "reason": wait.reason}
 
 
 class QueueItemDetailSerializer(QueueItemSerializer):
@@ -95,15 +112,15 @@ class RefusedSerializer(serializers.Serializer[Any]):
 class RetriedSerializer(serializers.Serializer[Any]):
     retried = serializers.ListField(child=serializers.IntegerField())
     refused = RefusedSerializer(many=True)
-    more = serializers.BooleanField(help_text=f"More than {MOST_AT_ONCE} matched: ask again.")
+    more = serializers.BooleanField(help_text=f"More than {MOST_AT_ONCE} matched, or the queue is full: ask again.")
 
 
 class QueueBase(TenantGenericAPIView):
     key_scope = "queue"
-    default_ordering = ("-pk",)
+    default_ordering = ("-created", "-pk")
     orderings: ClassVar[dict[str, tuple[str, ...]]] = {
-        "id": ("pk",),
-        "-id": ("-pk",),
+        "id": ("created", "pk"),
+        "-id": ("-created", "-pk"),
         "due_at": ("due_at", "pk"),
         "-due_at": ("-due_at", "-pk"),
     }
@@ -125,9 +142,21 @@ class QueueListView(QueueBase):
 
     filterset_class = QueueFilter
     serializer_class = QueueItemSerializer
+    _reach = Reach(served={"created_after": None, "created_before": None, "state": TROUBLED}, few=frozenset({"reference"}))
+
+    @property
+    def reach(self) -> Reach | None:
+        return None if self._by_due_time() else self._reach
+
+    def _by_due_time(self) -> bool:
+        return self.request.query_params.get("ordering", "").lstrip("-") == "due_at"
 
     @extend_schema(responses=QueueItemSerializer(many=True))
     def get(self, request: Request) -> Response:
+        states = request.query_params.getlist("state")
+        if self._by_due_time() and not (states and OPEN.issuperset(states)):
+            # No index has the due times of what has ended, and nothing is due of it.
+            raise InvalidRequest("Only what is open has a due time: add state=pending or state=processing.", attr="ordering")
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(QueueItemSerializer(page, many=True).data)
 
@@ -161,7 +190,9 @@ class QueueRetryView(QueueBase):
 
 
 class QueueRetryManyView(QueueBase):
-    """Retries every matching item that may be retried; says which may not, and why."""
+    """Retries every matching item that may be retried; says which may not, and why. While the tenant's queue is full only what
+    is urgent (priority 1 and 2: money, one-time codes) is retried and the rest is left, with `more`; 429 where nothing that
+    matches is urgent."""
 
     serializer_class = RetriedSerializer
 
@@ -176,6 +207,7 @@ class QueueRetryManyView(QueueBase):
         for name, lookup in conditions.items():
             if name in given:
                 rows = rows.filter(**{lookup: given[name]})
+        rows, left = _let_in(rows, tenant_of(request))
         chosen = list(rows.order_by("pk").values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
         retried: list[int] = []
         refused: list[dict[str, Any]] = []
@@ -185,7 +217,21 @@ class QueueRetryManyView(QueueBase):
                 retried.append(item_id)
             except Conflict as error:
                 refused.append({"id": item_id, "detail": error.message})
-        return Response({"retried": retried, "refused": refused, "more": len(chosen) > MOST_AT_ONCE})
+        return Response({"retried": retried, "refused": refused, "more": left or len(chosen) > MOST_AT_ONCE})
+
+
+def _let_in(rows: QuerySet[QueueItem], tenant: Tenant) -> tuple[QuerySet[QueueItem], bool]:
+    """Return those of the failed items that may wait beside what waits already, and whether others are left out. Raises
+    `QueueFull` where none may."""
+    try:
+        admit(tenant)
+    except QueueFull:
+        urgent = rows.filter(priority__lte=URGENT)
+        left = rows.filter(priority__gt=URGENT).exists()
+        if left and not urgent.exists():
+            raise
+        return urgent, left
+    return rows, False
 
 
 def actor(request: Request) -> str:

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from integrations_site import __version__
 from integrations_site.embedded import database_url
+from integrations_site.task_broker import task_broker
 
 BASE_DIR = Path(__file__).resolve().parents[2]
 env = environ.Env()
@@ -34,7 +35,15 @@ OUTBOUND_HTTPS_ONLY = env.bool("OUTBOUND_HTTPS_ONLY", default=True)
 # Proxies in front of us whose X-Forwarded-For is believed, counted from our side.
 TRUSTED_PROXY_HOPS = env.int("TRUSTED_PROXY_HOPS", default=0)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# What the core records, where a tenant's own policy does not say otherwise; of calls and items that failed, longer.
 LOG_RETENTION_DAYS = env.int("LOG_RETENTION_DAYS", default=90)
+FAILED_LOG_RETENTION_DAYS = env.int("FAILED_LOG_RETENTION_DAYS", default=180)
+QUEUE_RETENTION_DAYS = env.int("QUEUE_RETENTION_DAYS", default=30)
+FAILED_QUEUE_RETENTION_DAYS = env.int("FAILED_QUEUE_RETENTION_DAYS", default=180)
+# 0: for good.
+MESSAGE_RETENTION_DAYS = env.int("MESSAGE_RETENTION_DAYS", default=0)
+# Between two batches of rows that are deleted.
+RETENTION_PAUSE_SECONDS = env.float("RETENTION_PAUSE_SECONDS", default=0.02)
 # Stored webhook requests, those of strangers included; what still waits to be processed stays.
 RECEIPT_RETENTION_DAYS = env.int("RECEIPT_RETENTION_DAYS", default=90)
 # Outbound webhooks, where a tenant's own policy does not say otherwise: payloads and answers, events with their deliveries,
@@ -77,6 +86,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "integrations_site.inbound_lane.InboundLane",
     "integrations_site.platform.lengths.RefuseOddLength",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -93,6 +103,16 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "axes.middleware.AxesMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
+]
+
+# All that requests to inbound webhook paths pass, instead of the above.
+INBOUND_MIDDLEWARE = [
+    "integrations_site.platform.lengths.RefuseOddLength",
+    "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "integrations_site.inbound_lane.InboundLog",
+    "integrations.access.gate.RefuseKeyInUrl",
 ]
 
 ROOT_URLCONF = "integrations_site.urls"
@@ -129,6 +149,25 @@ TEMPLATES = [
 # address under VAR_DIR; these settings only read it.
 
 
+# Seconds in which PostgreSQL ends a statement, a wait for a lock, and a transaction whose owner does nothing: by what this
+# process is for. Management commands, migrations among them, have no such limits unless they are set.
+_DATABASE_SECONDS = {"web": (30.0, 10.0, 60.0), "worker": (120.0, 30.0, 300.0), "": (0.0, 0.0, 0.0)}
+
+
+def _timeouts() -> str:
+    role = "web" if env.bool("HUB_WEB", default=False) else "worker" if env.str("HUB_GROUP", default="") else ""
+    statement, lock, idle = _DATABASE_SECONDS[role]
+    seconds = {
+        "statement_timeout": env.float("DATABASE_STATEMENT_TIMEOUT", default=statement),
+        "lock_timeout": env.float("DATABASE_LOCK_TIMEOUT", default=lock),
+        "idle_in_transaction_session_timeout": env.float("DATABASE_IDLE_TRANSACTION_TIMEOUT", default=idle),
+    }
+    # PgBouncer takes no such options from its clients: there they are set for the role (docs/queue.md).
+    if env.bool("DATABASE_PGBOUNCER", default=False):
+        return ""
+    return " ".join(f"-c {name}={int(value * 1000)}" for name, value in seconds.items() if value > 0)
+
+
 def _database() -> dict[str, Any]:
     url = env.str("DATABASE_URL", default="") or database_url(VAR_DIR) or "postgres://hub@127.0.0.1:1/hub"
     config: dict[str, Any] = env.db_url_config(url)
@@ -141,6 +180,8 @@ def _database() -> dict[str, Any]:
         options["sslmode"] = sslmode
     if root := env.str("DATABASE_SSLROOTCERT", default=""):
         options["sslrootcert"] = root
+    if timeouts := _timeouts():
+        options["options"] = f"{options.get('options', '')} {timeouts}".strip()
     config["ATOMIC_REQUESTS"] = False
     config["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=0)
     config["CONN_HEALTH_CHECKS"] = True
@@ -238,12 +279,17 @@ SPECTACULAR_SETTINGS = {
 # --- The queue's engine -------------------------------------------------------------------------------------------------
 # Its own retry is off: QueueItem is the truth (architecture.md, decision 4). `retry` must exceed `timeout`; a worker is
 # never recycled, so that the supervisor may take every exit of one for a death.
+HUB_SHIFT_SECONDS = env.int("HUB_SHIFT_SECONDS", default=45)
+# The longest that a run of an item may take. The last one of a shift may begin at its end: the task engine ends a process that
+# is at one task for longer than `timeout`, and then what ran there counts as what killed it.
+HUB_LONGEST_RUN = 200
+_TASK_SECONDS = HUB_SHIFT_SECONDS + HUB_LONGEST_RUN + 30
 Q_CLUSTER = {
     "name": "hub",
-    "orm": "default",
+    **task_broker(env.str("HUB_BROKER_URL", default="")),
     "workers": env.int("HUB_WORKERS", default=4),
-    "timeout": 150,
-    "retry": 180,
+    "timeout": _TASK_SECONDS,
+    "retry": _TASK_SECONDS + 30,
     "max_attempts": 1,
     "ack_failures": True,
     "recycle": 10_000_000,
@@ -257,7 +303,20 @@ Q_CLUSTER = {
 }
 # How many shifts of each kind of long work are alive at once, over all machines.
 HUB_SHIFTS = {"queue": env.int("HUB_QUEUE_SHIFTS", default=2), "delivery": env.int("HUB_DELIVERY_SHIFTS", default=1)}
-HUB_SHIFT_SECONDS = env.int("HUB_SHIFT_SECONDS", default=45)
+
+
+# The delivery engine prepares its statements. Not behind a pooler in transaction mode, unless it is said that it can carry
+# them: PgBouncer from 1.22 on (psycopg sends DEALLOCATE ALL after a roll-back), with libpq 17 or newer here.
+def prepared_statements() -> bool:
+    return env.bool("HUB_PREPARED_STATEMENTS", default=not env.bool("DATABASE_PGBOUNCER", default=False))
+
+
+HUB_PREPARED_STATEMENTS = prepared_statements()
+# Threads of a shift of the queue, and items that it claims beyond those while runs are short.
+HUB_QUEUE_THREADS = env.int("HUB_QUEUE_THREADS", default=8)
+HUB_QUEUE_AHEAD = env.int("HUB_QUEUE_AHEAD", default=8)
+# Items of one tenant that may wait; above that the API takes no more bulk work of it (a tenant's own number goes before).
+HUB_MAX_QUEUED = env.int("HUB_MAX_QUEUED", default=200_000)
 
 # --- Mail ---------------------------------------------------------------------------------------------------------------
 # Without EMAIL_URL no mail is planned, and what is sent all the same goes nowhere instead of to port 25 of this machine.

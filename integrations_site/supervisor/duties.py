@@ -9,7 +9,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 BEAT_EVERY = 2.0
 STALE_AFTER = datetime.timedelta(seconds=45)
 _FORGET_AFTER = datetime.timedelta(seconds=10)
+_GROUPS_REMEMBERED = 50
 
 
 class DatabaseDuties:
@@ -40,6 +42,10 @@ class DatabaseDuties:
         self._detail: dict[str, Any] = {}
         self._server_seen: datetime.datetime | None = None
         self._complaint: str | None = None
+        self._culprit: int | None = None
+        self._spared: dict[str, frozenset[int]] = {}
+        self.folder: Path | None = None
+        """Where the processes of a group write down what they are in the middle of, if they do."""
         self._to_forget: list[str] = []
         self._trouble: str | None = None
         self._thread = threading.Thread(target=self._run, name="database-duties", daemon=True)
@@ -52,6 +58,7 @@ class DatabaseDuties:
         with self._lock:
             self._group = group
             self._complaint = None
+            self._culprit = None
             self._server_seen = None
             self._detail = {}
         self._wake.set()
@@ -74,6 +81,18 @@ class DatabaseDuties:
             self._detail = {}
             self._to_forget.append(group)
         self._wake.set()
+
+    def spare(self, group: str, pids: Iterable[int]) -> None:
+        """These processes are about to be ended over what is none of their doing: nothing that they run is to be blamed. Said
+        before they are. One of which the database tells that it hangs is not among them."""
+        with self._lock:
+            self._spared[group] = frozenset(pids) - {self._culprit or 0}
+            while len(self._spared) > _GROUPS_REMEMBERED:
+                del self._spared[next(iter(self._spared))]
+
+    def _is_spared(self, pid: int, group: str) -> bool:
+        with self._lock:
+            return pid in self._spared.get(group, ())
 
     def complaint(self) -> str | None:
         """Why the present group should be ended, if the database tells so."""
@@ -116,7 +135,6 @@ class DatabaseDuties:
 
     def _beat(self) -> None:
         from integrations.models import Heartbeat  # after django.setup()
-        from integrations.runtime.queue import release_dead
 
         now = timezone.now()
         with self._lock:
@@ -140,12 +158,25 @@ class DatabaseDuties:
             },
         )
         self._delete_rows_of_dead_processes(now)
-        release_dead(self.host, _lives)
+        self._release_dead()
         if group is not None and detail:
             self._look_for_stale_rows(group, now)
             from integrations.runtime import shifts
 
             shifts.ensure_running()
+
+    def _release_dead(self) -> None:
+        from integrations.runtime import begun
+        from integrations.runtime.queue import release_dead
+
+        folder = self.folder
+        if folder is None:
+            release_dead(self.host, _lives, self._is_spared)
+            return
+        # Who dies from here on is looked at in the next round, list and all.
+        lists = begun.lists_of_the_dead(folder, _lives)
+        release_dead(self.host, _lives, self._is_spared, lambda pid, group: begun.begun_by(folder, pid, group))
+        begun.remove(lists)
 
     def _look_for_restart(self, group: str | None) -> None:
         """A restarted server has cut every connection of the group, and a pusher without one sleeps 10 s and exits."""
@@ -169,6 +200,7 @@ class DatabaseDuties:
         with self._lock:
             if group == self._group:
                 self._complaint = f"no heartbeat of {row.name} since {row.beat_at:%H:%M:%S}"
+                self._culprit = row.pid
 
     def _delete_rows_of_dead_processes(self, now: datetime.datetime) -> None:
         """Rows of this machine whose process is gone: left by a supervisor that was killed with its group."""

@@ -7,7 +7,7 @@ from integrations_site.embedded.address import REPOSITORY
 from integrations_site.supervisor.manager import ChildSpec
 
 WEB_WORKERS = 2
-WEB_THREADS = 4
+WEB_THREADS = 8
 
 
 def manage(*arguments: str) -> list[str]:

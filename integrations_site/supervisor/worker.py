@@ -54,6 +54,7 @@ class WorkerSupervisor:
         self._workers = workers
         self._stop_flag = stop_flag
         self._duties = duties
+        duties.folder = stop_flag.parent
         self._backoff = Backoff(stable=STABLE)
         self._stopping = threading.Event()
 
@@ -94,16 +95,22 @@ class WorkerSupervisor:
         try:
             reason = self._watch(group)
             if reason is None:
-                return self._stop_group(group)
+                return self._stop_group(name, group)
             logger.error("cluster group %s is ended and started anew: %s", name, reason)
+            # Who lives still did not die of what it ran, and is ended only for the company it keeps.
+            self._spare(name, group)
         finally:
             group.kill()
             self._duties.group_ended(name)
         self._stopping.wait(self._backoff.after_run_of(time.monotonic() - group.started))
         return 0
 
-    def _stop_group(self, group: ProcessGroup) -> int:
+    def _spare(self, name: str, group: ProcessGroup) -> None:
+        self._duties.spare(name, [member.pid for member in group.members()])
+
+    def _stop_group(self, name: str, group: ProcessGroup) -> int:
         self._duties.group_stopping()
+        self._spare(name, group)
         self._stop_flag.touch()
         code = group.stop(STOP_PATIENCE)
         if code != 0:

@@ -28,23 +28,27 @@ class World:
 
 @pytest.fixture
 def world(tenant: Tenant, other_tenant: Tenant) -> World:
-    return World(tenant, other_tenant, make_rows(tenant), make_rows(other_tenant))
+    return make_world(tenant, other_tenant)
+
+
+def make_world(school: Tenant, studio: Tenant) -> World:
+    return World(school, studio, make_rows(school), make_rows(studio))
 
 
 @pytest.fixture
 def browser_of(tenant: Tenant) -> Callable[[str], Client]:
     """`browser_of("admin")`: a logged-in client of a school member with that role; `operator`: of a superuser."""
+    return lambda role: login(tenant, role)
 
-    def login(role: str) -> Client:
-        client = Client()
-        if role == "operator":
-            user = factories.make_user("operator", is_superuser=True)
-        else:
-            user = factories.make_user(f"school-{role}", tenant=tenant, role=Role(role))
-        client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
-        return client
 
-    return login
+def login(tenant: Tenant, role: str) -> Client:
+    client = Client()
+    if role == "operator":
+        user = factories.make_user("operator", is_superuser=True)
+    else:
+        user = factories.make_user(f"school-{role}", tenant=tenant, role=Role(role))
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    return client
 
 
 def list_url(label: str) -> str:

@@ -25,7 +25,18 @@ from integrations.messaging.models import (
     Suppression,
     UnmatchedReport,
 )
-from integrations.models import Alert, Attempt, AuditEntry, Config, Membership, PrimaryConfig, ProviderGrant, QueueState, Tenant
+from integrations.models import (
+    Alert,
+    Attempt,
+    AuditEntry,
+    Config,
+    LogRetention,
+    Membership,
+    PrimaryConfig,
+    ProviderGrant,
+    QueueState,
+    Tenant,
+)
 from integrations.secrets import seal
 from integrations.tenancy.authentication import create_api_key
 from payments.models import (
@@ -270,6 +281,7 @@ def make_rows(tenant: Tenant) -> dict[str, Any]:
         ),
         Replay.unscoped.create(tenant=tenant, endpoint=endpoint, mode="failed", since=now - timedelta(days=1), until=now),
         RetentionPolicy.unscoped.create(tenant=tenant, payload_days=30),
+        LogRetention.unscoped.create(tenant=tenant, call_log_days=30),
         AuditEntry.unscoped.create(tenant=tenant, actor=f"admin of {tenant.slug}", action="config.updated"),
         ProviderGrant.unscoped.create(tenant=tenant, provider_id="africastalking"),
         NotificationRule.unscoped.create(

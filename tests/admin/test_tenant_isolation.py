@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.contrib import admin
-from django.db import connection
+from django.db import connection, transaction
 from django.forms.models import model_to_dict
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from integrations.adminbase.base import HubAdmin, OperatorAdmin, TenantScopedAdmin
-from integrations.models import Membership, User
+from integrations.models import Membership, Tenant, User
 from tests import factories
-from tests.admin.conftest import World, list_url, page_url
+from tests.admin.conftest import World, list_url, login, make_world, page_url
 from tests.admin.rows import make_rows
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +36,48 @@ PRESSES = sorted(
     for button in page.buttons
 )
 Browser = Callable[[str], Client]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is there when a test begins: the rows, and the session cookie of somebody with each role."""
+
+    world: World
+    sessions: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def stage(django_db_setup: None, django_db_blocker: Any) -> Iterator[Stage]:
+    """Made once, in a transaction around all tests of this module: each of them is rolled back to where it began."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        school = factories.make_tenant("springfield-school", "Springfield School")
+        studio = factories.make_tenant("lens-and-light", "Lens & Light")
+        world = make_world(school, studio)
+        roles = ("admin", "staff", "auditor", "operator")
+        yield Stage(world, {role: login(school, role).cookies[settings.SESSION_COOKIE_NAME].value for role in roles})
+        transaction.set_rollback(True)
+
+
+@pytest.fixture
+def world(stage: Stage) -> World:
+    return stage.world
+
+
+@pytest.fixture
+def tenant(stage: Stage) -> Tenant:
+    return stage.world.school
+
+
+@pytest.fixture
+def browser_of(stage: Stage) -> Browser:
+    """See the fixture of that name for all admin pages: here they have logged in before."""
+
+    def enter(role: str) -> Client:
+        client = Client()
+        client.cookies[settings.SESSION_COOKIE_NAME] = stage.sessions[role]
+        return client
+
+    return enter
 
 
 def test_every_table_with_a_tenant_has_a_scoped_page() -> None:

@@ -65,6 +65,8 @@ def test_purge_keeps_what_is_young(tenant: Tenant, clock: MovableClock, settings
         "idempotency_records": 1,
         "heartbeats": 1,
         "rate_buckets": 1,
+        "rate_slots": 0,
+        "queue_items": 0,
     }
     assert retention.purge() == gone
     assert ApiKeyUsage.unscoped.get().route == "young"

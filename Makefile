@@ -1,9 +1,11 @@
 # Everything a person or the CI runs. `make demo` and `make test` need nothing but a Python >= 3.11.
 PYTHON := .venv/bin/python
+# Modules, and tests with their assertions rewritten, are compiled once: not by each process of each run.
+unexport PYTHONDONTWRITEBYTECODE
 PORT ?= 8000
 SIMULATOR_PORT ?= 8900
 
-.PHONY: demo test test-full bench lint check requirements venv venv-dev
+.PHONY: demo test test-full bench bench-growth chaos lint check requirements venv venv-dev
 
 venv:
 	@python3 integrations_site/bootstrap.py --quiet
@@ -31,9 +33,18 @@ test-full: venv-dev
 	$(ALONE) || $(NOTHING_TO_DO) || failed=yes; \
 	[ -z "$$failed" ]
 
-# Ratios against a baseline measured in the same run, to var/bench.json: docs/benchmarks.md.
+# Ratios against a baseline measured in the same run, to var/bench.json: docs/benchmarks.md. STRICT=1: exit code 2 for missed goals.
 bench: venv-dev
 	$(PYTHON) -m tests.bench
+
+# List, filter and search pages with ten million rows against ten thousand, to var/bench-growth.json: docs/growth.md. Loading
+# takes most of the time, and tens of GB below the temporary folder; ROWS= for fewer, WHOLE=1 for as many in every table, STRICT=1 as above.
+bench-growth: venv-dev
+	$(PYTHON) -m tests.bench.growth $(if $(ROWS),--rows $(ROWS)) $(if $(filter 1,$(WHOLE)),--whole)
+
+# Harms a whole hub for some minutes and accounts for every item: docs/chaos.md. ITEMS= DURATION= SEED=
+chaos: venv-dev
+	$(PYTHON) -m tests.chaos $(if $(ITEMS),--items $(ITEMS)) $(if $(DURATION),--seconds $(DURATION)) $(if $(SEED),--seed $(SEED))
 
 lint: venv-dev
 	$(PYTHON) -m ruff check .

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
 from statistics import median, quantiles
 from typing import Any
 
-import aiohttp
 from django.db import connection, transaction
 from django_scopes import scope
 
 from integrations.contracts.ids import new_token
 from integrations.models import Tenant
-from webhooks.outbound import signing
+from tests.bench.results import LONGEST, Goal, Result, in_turns
 from webhooks.outbound.delivery.engine import Engine, Limits
 from webhooks.outbound.endpoints import services
 from webhooks.outbound.models import Delivery, DeliveryState, Endpoint, Event
@@ -28,47 +26,14 @@ OBJECT = {
     "currency": "KES",
     "reference": {"type": "invoice", "id": "7"},
 }
-LONGEST = 60.0
-"""Seconds that one measured stretch may take; one that takes longer is a failure, not a figure."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """`ratio` is measured / baseline (1.0: as fast as the baseline); `figures` are what it was made of."""
-
-    name: str
-    says: str
-    ratio: float
-    figures: dict[str, float] = field(default_factory=dict)
-
-    def row(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-def delivery(url: str, *, endpoints: int = 20, events: int = 150) -> Result:
-    """Posts a second: the hub's engine (claimed, signed, posted, settled, logged) against a bare loop of aiohttp posts."""
-    tenant = _tenant()
-    made = [_endpoint(tenant, f"{url}/fast/{number}", max_in_flight=64) for number in range(endpoints)]
-    _publish(tenant, events)
-    posts = endpoints * events
-    bare = asyncio.run(_bare_posts([each.url for each in made], posts))
-    hub = _deliver(made)
-    return Result(
-        name="delivery",
-        says=f"{posts} posts of the hub's engine / the same posts of a bare aiohttp loop",
-        ratio=(posts / hub) / (posts / bare),
-        figures={"posts": posts, "hub_posts_per_second": posts / hub, "bare_posts_per_second": posts / bare},
-    )
 
 
 def isolation(url: str, *, others: int = 19, events: int = 120, waiting: int = 1_000, seconds: float = 10.0) -> Result:
     """What nineteen endpoints get through beside one that takes ten seconds with a thousand deliveries waiting, against the
     same without it. Three times each, in turns; medians, for one of them alone varies by a tenth."""
-    runs: dict[int, list[dict[str, float]]] = {0: [], waiting: []}
-    for _ in range(3):
-        for beside_it, figures in runs.items():
-            figures.append(_among(url, others, events, waiting=beside_it, seconds=seconds))
-    best, beside = (sorted(figures, key=lambda each: each["per_second"])[1] for figures in runs.values())
+    runs = {str(each): lambda each=each: _among(url, others, events, waiting=each, seconds=seconds) for each in (0, waiting)}
+    found = in_turns(runs)  # type: ignore[arg-type]
+    best, beside = (sorted(runs, key=lambda each: each["per_second"])[len(runs) // 2] for runs in found.values())
     return Result(
         name="isolation",
         says=f"deliveries a second of {others} endpoints beside a hanging one with {waiting} waiting / without it",
@@ -81,6 +46,7 @@ def isolation(url: str, *, others: int = 19, events: int = 120, waiting: int = 1
             "beside_p95_seconds": beside["p95"],
             "alone_p95_seconds": best["p95"],
         },
+        goals=(Goal("ratio", 0.9),),
     )
 
 
@@ -157,25 +123,6 @@ def _deliver(endpoints: list[Endpoint]) -> float:
         raise RuntimeError(f"not delivered within {LONGEST:.0f} s")
     _retire(endpoints[0].tenant)
     return done[0] - began
-
-
-async def _bare_posts(urls: list[str], posts: int) -> float:
-    """The seconds that the same posts take without a hub: as many at once, the same body, signed headers made beforehand."""
-    key = signing.new_key(signing.SYMMETRIC)
-    body = b'{"id":"evt_bench","type":"payment.completed","created":"2026-01-01T00:00:00Z","data":{"object":{"id":"pay_1"}}}'
-    headers = {"Content-Type": "application/json", "webhook-id": "evt_bench", "webhook-signature": key["secret"]}
-    queue = list(range(posts))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=Limits().in_flight)) as session:
-
-        async def work() -> None:
-            while queue:
-                number = queue.pop()
-                async with session.post(urls[number % len(urls)], data=body, headers=headers) as answer:
-                    await answer.read()
-
-        began = time.perf_counter()
-        await asyncio.gather(*(work() for _ in range(Limits().in_flight)))
-        return time.perf_counter() - began
 
 
 def _among(url: str, others: int, events: int, *, waiting: int, seconds: float) -> dict[str, float]:

@@ -13,9 +13,16 @@ from rest_framework.test import APIClient
 from integrations import registry
 from integrations.contracts.clock import stopped_at
 from integrations.models import Role, Tenant
+from integrations.runtime import breaker
 from integrations.runtime.worker import Outcome
 from integrations.simulators import running_simulators
 from tests import factories
+
+
+@pytest.fixture(autouse=True)
+def _no_circuit_is_known() -> None:
+    """What the process remembers of circuits is of the test before."""
+    breaker.MEMORY.forget()
 
 
 @pytest.fixture

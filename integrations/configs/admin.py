@@ -20,14 +20,16 @@ from integrations.adminbase.base import Button, TenantScopedAdmin
 from integrations.adminbase.filters import ProviderFilter
 from integrations.adminbase.render import badge, copyable, table, when
 from integrations.adminbase.widgets import dress
-from integrations.configs import checks, schemas, services
-from integrations.configs.forms import CLEAR, PREFIX, config_form_class
+from integrations.configs import checks, schemas, selectors, services
+from integrations.configs.forms import CLEAR, LIMIT, PREFIX, config_form_class
 from integrations.configs.routing import callback_urls, fixed_urls
 from integrations.contracts.provider import Provider as Declaration
 from integrations.models import Config, PrimaryConfig, Provider
 from integrations.registry import UnknownProvider, get_provider
 from integrations.secrets import SecretUnreadable
 from integrations.tenancy.addresses import shown
+
+LIMIT_FIELDS = [(f"{LIMIT}rate", f"{LIMIT}burst"), (f"{LIMIT}concurrency", f"{LIMIT}daily")]
 
 
 class ProviderOfConfig(ProviderFilter):
@@ -75,6 +77,7 @@ class ConfigAdmin(TenantScopedAdmin):
         "primary_for",
         "incomplete",
         "stored_values",
+        "limits_now",
         "created",
         "updated",
     )
@@ -139,6 +142,18 @@ class ConfigAdmin(TenantScopedAdmin):
         ]
         return table(("Field", "Value"), rows)
 
+    @display(description="In force")
+    def limits_now(self, obj: Config) -> SafeString:
+        """For those who may look and not change."""
+        found = selectors.limits_in_force(obj) or {}
+        rows = [
+            ("Calls a second", found.get("rate")),
+            ("Burst", found.get("burst")),
+            ("Calls at once", found.get("concurrency") or "no limit"),
+            ("Calls a day", found.get("daily") or "no limit"),
+        ]
+        return table(("Limit", "Of this account"), rows if found else [])
+
     # --- add and change -----------------------------------------------------------------------------------------------
 
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None) -> Any:
@@ -183,6 +198,7 @@ class ConfigAdmin(TenantScopedAdmin):
             return [
                 (declared.name if declared else None, {"fields": [*own, "label", "environment", "is_active"]}),
                 ("Account", {"fields": account}),
+                ("Limits", {"fields": LIMIT_FIELDS}),
             ]
         editable = self.has_change_permission(request, obj)
         account = _account_fields(declared, obj) if editable else ["stored_values"]
@@ -193,6 +209,7 @@ class ConfigAdmin(TenantScopedAdmin):
                 {"fields": [("shown_status", "tested_at"), ("primary_for", "updated"), "status_detail", "incomplete"]},
             ),
             ("Account", {"fields": account}),
+            ("Limits", {"fields": LIMIT_FIELDS if editable else ["limits_now"]}),
         ]
 
     def get_form(self, request: HttpRequest, obj: Config | None = None, change: bool = False, **kwargs: Any) -> Any:

@@ -112,7 +112,7 @@ class ConfigDetailView(ConfigBase):
         asked.is_valid(raise_exception=True)
         given = dict(asked.validated_data)
         if replace:
-            given = {"label": "", "is_active": True, **given}
+            given = {"label": "", "is_active": True, "limits": {}, **given}
         try:
             services.update_config(config=config, replace=replace, **given)
         except SchemaErrors as error:

@@ -16,10 +16,17 @@ from integrations.contracts.provider import Provider
 from integrations.contracts.schema import Choice, Field, Flag, Integer, SchemaErrors, Text
 from integrations.models import Config, Tenant
 from integrations.registry import get_provider
+from integrations.runtime.rate_limit.limits import FASTEST, MOST, SLOWEST, described
+from integrations.runtime.rate_limit.limits import NAMES as LIMITS
 from integrations.secrets import SecretUnreadable
 
 PREFIX = "value_"
 CLEAR = "clear_"
+LIMIT = "limit_"
+
+
+def _whole_limit(name: str, label: str, text: str) -> forms.IntegerField:
+    return forms.IntegerField(min_value=1, max_value=MOST[name], required=False, label=label, help_text=text)
 
 
 class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -30,6 +37,17 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
     """
 
     provider: Provider
+
+    limit_rate = forms.FloatField(
+        min_value=SLOWEST,
+        max_value=FASTEST,
+        required=False,
+        label="Calls a second",
+        help_text="Of one operation. Empty, here and below: as the provider declares.",
+    )
+    limit_burst = _whole_limit("burst", "Burst", "Calls that may be saved up.")
+    limit_concurrency = _whole_limit("concurrency", "Calls at once", "Of all operations together.")
+    limit_daily = _whole_limit("daily", "Calls a day", "Of all operations together, until midnight UTC.")
 
     class Meta:
         model = Config
@@ -58,6 +76,7 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
                     )
             elif self.instance.pk:
                 self.initial.setdefault(name, self.instance.values.get(declared.name))
+        self._show_limits()
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
@@ -80,9 +99,22 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
                     self.add_error(field if field in self.fields else None, text)
         return cleaned
 
+    def _show_limits(self) -> None:
+        for name, declared in described(self.provider.rate_limit).items():
+            if LIMIT + name in self.fields:
+                self.fields[LIMIT + name].widget.attrs["placeholder"] = "no limit" if declared is None else f"{declared:g}"
+                self.initial.setdefault(LIMIT + name, self.instance.limits.get(name))
+
+    def limits(self) -> dict[str, Any] | None:
+        """Return the account's own limits, None where the form does not ask for them."""
+        asked = [name for name in LIMITS if LIMIT + name in self.fields]
+        return {name: self.cleaned_data.get(LIMIT + name) for name in asked} if asked else None
+
     def _account_changed(self) -> bool:
         """Tell whether more than the label changes: an account whose keys are wrong already can still be switched off."""
-        return not self.instance.pk or bool(set(self.changed_data) - {"tenant", "label", "is_active"})
+        return not self.instance.pk or bool(
+            set(self.changed_data) - {"tenant", "label", "is_active", *(LIMIT + name for name in LIMITS)}
+        )
 
     def _check_environment(self, cleaned: dict[str, Any]) -> None:
         if cleaned.get("environment"):
@@ -112,7 +144,9 @@ class ConfigForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def apply(self, *, tenant: Tenant | None = None) -> Config:
         """Write the valid form through the services. `tenant` is who owns a new config, where the form does not say."""
-        chosen = {name: self.cleaned_data[name] for name in ("environment", "label", "is_active") if name in self.cleaned_data}
+        asked = ("environment", "label", "is_active")
+        chosen: dict[str, Any] = {name: self.cleaned_data[name] for name in asked if name in self.cleaned_data}
+        chosen["limits"] = self.limits()
         if self.instance.pk:
             stored = services.update_config(config=self.instance, values=self.config_values(), replace=True, **chosen)
         else:

@@ -15,6 +15,7 @@ from integrations.contracts.provider import Provider
 from integrations.models import Config, PrimaryConfig, ProviderGrant, Tenant
 from integrations.models import Provider as ProviderRow
 from integrations.registry import UnknownProvider, get_provider, providers
+from integrations.runtime.rate_limit.limits import described, in_force
 from integrations.secrets import SecretUnreadable
 from integrations.tenancy import addresses
 
@@ -80,6 +81,8 @@ def config_data(config: Config, primary: Iterable[str], *, whole: bool) -> dict[
         "values": config.values,
         "secrets": secrets,
         "missing": missing,
+        "limits": config.limits,
+        "limits_in_force": limits_in_force(config),
         "urls": urls,
         "status": config.status,
         "status_detail": config.status_detail,
@@ -87,6 +90,14 @@ def config_data(config: Config, primary: Iterable[str], *, whole: bool) -> dict[
         "created": config.created,
         "updated": config.updated,
     }
+
+
+def limits_in_force(config: Config) -> dict[str, Any] | None:
+    """Return what the account may be asked for; None where its provider is not installed any more."""
+    try:
+        return described(in_force(get_provider(config.provider_id).rate_limit, config.limits))
+    except UnknownProvider:
+        return None
 
 
 def configs_data(configs: Sequence[Config], *, whole: bool) -> list[dict[str, Any]]:

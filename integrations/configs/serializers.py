@@ -12,6 +12,7 @@ from integrations.configs import schemas
 from integrations.contracts.capabilities import Capability, Environment
 from integrations.contracts.payment_features import MethodType
 from integrations.models import Config, ConfigStatus
+from integrations.runtime.rate_limit.limits import FASTEST, MOST, SLOWEST
 from integrations.tenancy.serializers import StrictSerializer
 
 CATEGORIES = [each.value for each in Capability]
@@ -77,6 +78,40 @@ class ProviderListSerializer(serializers.Serializer[Any]):
     results = ProviderSerializer(many=True)
 
 
+class LimitsSerializer(StrictSerializer):
+    """An account's own limits. What is left out or null is as the provider declares it."""
+
+    rate = serializers.FloatField(
+        min_value=SLOWEST,
+        max_value=FASTEST,
+        required=False,
+        allow_null=True,
+        help_text="Calls of an operation a second. Without a burst of its own, that follows in proportion.",
+    )
+    burst = serializers.IntegerField(
+        min_value=1, max_value=MOST["burst"], required=False, allow_null=True, help_text="Calls that may be saved up."
+    )
+    concurrency = serializers.IntegerField(
+        min_value=1,
+        max_value=MOST["concurrency"],
+        required=False,
+        allow_null=True,
+        help_text="Calls at once, of all operations.",
+    )
+    daily = serializers.IntegerField(
+        min_value=1, max_value=MOST["daily"], required=False, allow_null=True, help_text="Calls a day (UTC), of all operations."
+    )
+
+
+class LimitsInForceSerializer(serializers.Serializer[Any]):
+    """What the account may be asked for. Null: no limit."""
+
+    rate = serializers.FloatField()
+    burst = serializers.IntegerField()
+    concurrency = serializers.IntegerField(allow_null=True)
+    daily = serializers.IntegerField(allow_null=True)
+
+
 class ConfigSerializer(serializers.Serializer[Any]):
     """A stored account. `secrets` shows which are set, masked; their values are never answered."""
 
@@ -90,6 +125,8 @@ class ConfigSerializer(serializers.Serializer[Any]):
     values = serializers.DictField(child=serializers.JSONField())
     secrets = serializers.DictField(child=serializers.CharField())
     missing = serializers.DictField(child=serializers.CharField(), help_text="What keeps it from being switched on.")
+    limits = LimitsSerializer(help_text="Its own limits, in place of what the provider declares.")
+    limits_in_force = LimitsInForceSerializer(allow_null=True, help_text="Null where the provider is not installed any more.")
     urls = serializers.DictField(child=serializers.CharField(), help_text="Purpose -> URL to give to the provider.")
     status = serializers.ChoiceField(choices=ConfigStatus.choices)
     status_detail = serializers.CharField(allow_blank=True)
@@ -113,6 +150,7 @@ class ConfigUpdateSerializer(StrictSerializer):
     label = serializers.CharField(max_length=100, allow_blank=True, required=False)
     environment = serializers.ChoiceField(choices=ENVIRONMENTS)
     is_active = serializers.BooleanField(required=False)
+    limits = LimitsSerializer(required=False)
     values = serializers.DictField(child=serializers.JSONField(allow_null=True))
 
 

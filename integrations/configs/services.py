@@ -20,6 +20,7 @@ from integrations.contracts.provider import Provider
 from integrations.models import CallLog, Config, ConfigStatus, ExternalReference, OAuthToken, PrimaryConfig, Tenant
 from integrations.models import Provider as ProviderRow
 from integrations.registry import UnknownProvider, get_provider
+from integrations.runtime.rate_limit import limits as own_limits
 from integrations.secrets import SecretUnreadable
 from integrations.tenancy import audit
 
@@ -49,11 +50,13 @@ def create_config(
     values: Mapping[str, Any],
     label: str = "",
     is_active: bool = True,
+    limits: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Store a new account. `values` holds plain fields and secrets alike, by the names of the provider's schema.
+    """Store a new account. `values` holds plain fields and secrets alike, by the names of the provider's schema; `limits` what
+    it has in place of its provider's declared limits (`rate_limit.limits`).
 
-    The only active config of a category becomes its primary. Raises `InvalidRequest` (attr `provider`, `environment` or
-    `label`) and `SchemaErrors` naming each bad field.
+    The only active config of a category becomes its primary. Raises `InvalidRequest` (attr `provider`, `environment`, `label`
+    or `limits.<name>`) and `SchemaErrors` naming each bad field.
     """
     declared = _declared(provider, enabled=is_active)
     schemas.check_environment(declared, environment)
@@ -67,6 +70,7 @@ def create_config(
         environment=environment,
         values=plain,
         is_active=is_active,
+        limits=own_limits.clean(limits or {}),
     )
     config.set_secrets(secrets)
     with transaction.atomic():
@@ -87,9 +91,11 @@ def update_config(
     environment: str | None = None,
     label: str | None = None,
     is_active: bool | None = None,
+    limits: Mapping[str, Any] | None = None,
 ) -> Config:
     """Change what is given and return the stored row. With `replace`, plain fields that are not given go back to empty, but
-    for those that the provider assigned when webhooks were registered.
+    for those that the provider assigned when webhooks were registered. `limits` replaces all of its own limits; {} leaves it
+    those that its provider declares.
 
     Changed values make the config untested, drop its access token and what is known of its registration at the provider.
     Raises as `create_config`.
@@ -107,6 +113,8 @@ def update_config(
         if label is not None:
             _check_label(label)
             stored.label = label
+        if limits is not None:
+            stored.limits = own_limits.clean(limits)
         stored.is_active = active
         given = dict(values or {})
         kept = {name: value for name, value in before[2].items() if given.get(name, "") is not None}
@@ -191,7 +199,8 @@ def _secrets(config: Config) -> dict[str, Any]:
 
 
 def _facts(config: Config) -> dict[str, Any]:
-    return {"label": config.label, "environment": config.environment, "is_active": config.is_active}
+    plain = {"label": config.label, "environment": config.environment, "is_active": config.is_active}
+    return plain | {f"limits.{name}": config.limits.get(name) for name in own_limits.NAMES}
 
 
 def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:

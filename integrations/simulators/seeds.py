@@ -10,6 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+_to_disk = os.fsync
+
 
 def default_state_dir() -> Path:
     """Return `SIMULATOR_STATE_DIR`, else `simulators` below `VAR_DIR`, else `var/simulators` of this checkout."""
@@ -29,7 +31,7 @@ def once(path: Path, make: Callable[[], bytes]) -> bytes:
             with os.fdopen(handle, "wb") as file:
                 file.write(make())
                 file.flush()
-                os.fsync(file.fileno())
+                _to_disk(file.fileno())
             # A link fails if the name exists, so nobody ever sees a half-written file or a second winner.
             os.link(draft, path)
         except FileExistsError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import selectors
 import signal
 import socket
 import struct
@@ -114,14 +115,12 @@ class running_simulators:  # noqa: N801 - used like a function: `with running_si
             self._let_go()
             raise
         self.scheduler.start()
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, name="simulator-server", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.serve, name="simulator-server", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Stop serving; callbacks in hand are finished, later ones stay for the next start."""
-        self._server.shutdown()
+        self._server.end()
         self._thread.join()
         self._server.server_close()
         self.scheduler.stop()
@@ -249,6 +248,31 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 1024
     app: _App
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._ended, self._ending = socket.socketpair()
+        try:
+            super().__init__(address, handler)
+        except BaseException:
+            self._ended.close()
+            self._ending.close()
+            raise
+
+    def serve(self) -> None:
+        """Take connections until `end()`, and end in that moment: `serve_forever` would look for it by the clock."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            selector.register(self._ended, selectors.EVENT_READ)
+            while all(key.fileobj is not self._ended for key, _events in selector.select()):
+                self._handle_request_noblock()
+
+    def end(self) -> None:
+        self._ending.send(b"\0")
+
+    def server_close(self) -> None:
+        super().server_close()
+        self._ended.close()
+        self._ending.close()
 
     def shutdown_request(self, request: Any) -> None:
         """Close; but a connection that is to be cut gets no orderly end first."""

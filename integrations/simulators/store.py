@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from integrations.simulators.wire import Json
 
@@ -62,6 +62,8 @@ class Store:
     WAL with `synchronous=NORMAL`: a commit survives the death of the process (a power cut may lose the newest ones).
     """
 
+    synchronous: ClassVar[str] = "NORMAL"
+
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
         state_dir.mkdir(parents=True, exist_ok=True)
@@ -70,9 +72,9 @@ class Store:
         self._depth = 0
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         self._db.row_factory = sqlite3.Row
+        self._db.execute(f"PRAGMA synchronous={self.synchronous}")
         self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(SCHEMA)
+        self._db.executescript(f"BEGIN;{SCHEMA}COMMIT;")
         os.chmod(path, 0o600)
 
     def close(self) -> None:

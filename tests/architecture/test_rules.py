@@ -32,6 +32,7 @@ SHARED_WITH_REASON = {
     "integrations.Heartbeat": "processes serve all tenants",
     "integrations.BreakerState": "a provider that is down is down for all",
     "integrations.RateBucket": "its key names whose it is",
+    "integrations.RateSlot": "its key names whose it is",
     "integrations.Alert": "may be about the installation, then it has no tenant",
     "webhooks_inbound.Receipt": "kept also where nobody could tell whose it is",
     "webhooks_inbound.Rejection": "counted also where nobody could tell whose it was",

@@ -208,8 +208,8 @@ def test_a_refund_in_the_dashboard_beats_ours(hub_at: Callable[[str], Hub]) -> N
     """Seen while ours is still to be made, it is more than is left: a person is told. Once ours is refused it is booked."""
     hub = hub_at("stripe")
     payment_id = paid(hub)
-    hub.fault("refund", "error_429")
-    assert hub.post("refund", payment_id).json()["status"] == "pending"
+    with hub.unreachable():  # a 429 would keep the question after the notice waiting too
+        assert hub.post("refund", payment_id).json()["status"] == "pending"
     hub.control("POST", "dashboard", ref=payment_id, action="refund")
 
     hub.quiet()

@@ -10,6 +10,11 @@ from integrations.contracts.provider import Provider, RateLimit
 from integrations.contracts.schema import ConfigSchema, Secret, Text
 
 
+def pause(status: int, headers: Mapping[str, str], body: str) -> float | None:
+    """`TooManyRequests` means one device, not the account."""
+    return 0.0 if status == 429 and '"TooManyRequests"' in body else None
+
+
 def check_environment(values: Mapping[str, Any], environment: Environment) -> dict[str, str]:
     """Return what is wrong with the signing key. One key serves both of Apple's hosts (unless it was limited to one when it
     was made, which nothing in it tells), so that it does not depend on `environment`."""
@@ -72,6 +77,7 @@ PROVIDER = Provider(
     rate_limit=RateLimit(rate=100, burst=200),
     timeout=(5.0, 15.0),
     check_environment=check_environment,
+    pause=pause,
     requirements=(
         "Membership in the Apple Developer Program, with the role Account Holder or Admin.",
         "A key with Apple Push Notifications service enabled (.p8 file), its Key ID and the Team ID.",

@@ -21,6 +21,11 @@ STK_CEILING = 10_000_000
 _SHORTCODE = r"\d{5,7}"
 
 
+def _pause(status: int, headers: Mapping[str, str], body: str) -> float | None:
+    """A subscriber who is busy with another request (500.001.1001) says nothing about the shortcode."""
+    return 0.0 if "500.001.1001" in body else None
+
+
 def _initiator_password(value: Any) -> Any:
     """The portal takes no brackets in an initiator's password (portal text, captured August 2026)."""
     if "(" in value or ")" in value:
@@ -167,6 +172,7 @@ PROVIDER = Provider(
     masked_keys=frozenset({"Password", "SecurityCredential", "access_token", "Authorization", "passkey"}),
     # Safaricom publishes no number; its gateway answers a burst with 500.003.02 ("spike arrest"), so stay modest.
     rate_limit=RateLimit(rate=10, burst=20),
+    pause=_pause,
     timeout=(5.0, 30.0),
     requirements=(
         "An account on Safaricom's developer portal with an app that has the M-Pesa products you want to use.",

@@ -27,6 +27,12 @@ def check_environment(values: Mapping[str, Any], environment: Environment) -> di
     return problems
 
 
+def pause(status: int, headers: Mapping[str, str], body: str) -> float | None:
+    """A 429 for an object that another call holds (`lock_timeout`, docs.stripe.com/rate-limits, November 2026) says nothing
+    about the account."""
+    return 0.0 if status == 429 and "lock_timeout" in body else None
+
+
 CONFIG = ConfigSchema(
     Secret(
         name="secret_key",
@@ -122,6 +128,7 @@ PROVIDER = Provider(
     rate_limit=RateLimit(rate=20, burst=40),
     timeout=(5.0, 30.0),
     check_environment=check_environment,
+    pause=pause,
     requirements=(
         "A Stripe account that may charge cards in the currencies you sell in.",
         "Its secret key (or a restricted key that may write PaymentIntents, SetupIntents, Customers, Refunds and webhook "

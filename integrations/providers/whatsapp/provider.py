@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 from integrations.contracts.capabilities import Capability, Environment
 from integrations.contracts.provider import Provider, RateLimit
 from integrations.contracts.schema import ConfigSchema, Secret, Text
 
 API_VERSION = "v25.0"
 """The current version in November 2026; Meta keeps one for about two years (unconfirmed)."""
+
+USAGE = "x-business-use-case-usage"
+
+
+def pause(status: int, headers: Mapping[str, str], body: str) -> float | None:
+    """Meta says in a header of its own, in minutes and for each kind of call, when an account that was throttled may call
+    again (developers.facebook.com/docs/graph-api/overview/rate-limiting; no answer with it was captured yet)."""
+    try:
+        kinds = [kind for found in json.loads(headers.get(USAGE, "")).values() for kind in found]
+        minutes = max(float(kind.get("estimated_time_to_regain_access") or 0) for kind in kinds)
+    except (ValueError, TypeError, AttributeError):
+        return None
+    return minutes * 60 or None
+
 
 PROVIDER = Provider(
     slug="whatsapp",
@@ -69,6 +86,7 @@ PROVIDER = Provider(
     masked_keys=frozenset({"Authorization", "X-Hub-Signature-256", "verify_token", "hub.verify_token"}),
     # 80 a second for each number, both directions together; 20 where the number is shared with the Business app.
     rate_limit=RateLimit(rate=40, burst=60),
+    pause=pause,
     timeout=(5.0, 30.0),
     requirements=(
         "A Meta business portfolio with a WhatsApp business account and a registered phone number.",

@@ -192,7 +192,7 @@ def reports(simulator: running_simulators) -> Iterator[Queue[tuple[str, dict[str
     """What the simulator posts as delivery reports of the first account."""
     received: Queue[tuple[str, dict[str, str], bytes]] = Queue()
     server = HTTPServer(("127.0.0.1", 0), type("Catcher", (_Catcher,), {"received": received}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True)
     thread.start()
     url = f"http://127.0.0.1:{server.server_address[1]}/hooks/0123/dlr"
     control = f"{simulator.url}/control/{SLUG}"

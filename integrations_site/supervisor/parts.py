@@ -20,7 +20,8 @@ def web(environment: Mapping[str, str], *, port: int) -> ChildSpec:
     command = [
         *(sys.executable, "-m", "gunicorn", "integrations_site.wsgi:application"),
         *("--bind", f"127.0.0.1:{port}", "--workers", str(WEB_WORKERS), "--threads", str(WEB_THREADS)),
-        *("--worker-class", "gthread", "--timeout", "60", "--graceful-timeout", "20", "--no-control-socket"),
+        *("--worker-class", "integrations_site.web_worker.EvenThreadWorker", "--no-control-socket"),
+        *("--timeout", "60", "--graceful-timeout", "20"),
     ]
     # HUB_WEB: only these processes may pool their database connections (architecture.md, decision 1).
     return ChildSpec(name="web", command=command, environment={**environment, "HUB_WEB": "1"}, stop_timeout=25)

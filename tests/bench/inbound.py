@@ -35,7 +35,6 @@ SECRET = "whsec_bench_0123456789abcdef0123456789abcdef"
 SIGNING_PROVIDER = "stripe"
 CONNECTIONS = 32
 """Twice the threads of the web processes: all of them always have something to do, however the connections fell to them."""
-# Which process takes which connection is left to chance (0 to 32 of 32 were seen), a third of the rate: five turns.
 AT_LEAST, P99_MS = 0.7, 50.0
 _BARE_TABLE = """
 CREATE TABLE IF NOT EXISTS bare_site_taken (

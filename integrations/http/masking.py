@@ -104,7 +104,8 @@ class Mask:
         self._values = sorted({*self._values, *spellings(secrets)}, key=len, reverse=True)
 
     def text(self, value: str) -> str:
-        value = OWN_PATH.sub(rf"\g<1>{MASK}", value)
+        if "hooks" in value or "pay" in value:  # few strings do: looking for the word is ten times as fast
+            value = OWN_PATH.sub(rf"\g<1>{MASK}", value)
         in_use = _in_use.get()
         for secret in self._values if in_use == self._given else (*self._values, *in_use):
             value = value.replace(secret, MASK)

@@ -19,6 +19,11 @@ def address_of(request: HttpRequest) -> str:
     hops = int(settings.TRUSTED_PROXY_HOPS)
     forwarded = [part.strip() for part in request.headers.get("X-Forwarded-For", "").split(",") if part.strip()]
     text = forwarded[-hops] if hops and len(forwarded) >= hops else str(request.META.get("REMOTE_ADDR", ""))
+    return _address_in(text)
+
+
+@lru_cache(maxsize=4096)
+def _address_in(text: str) -> str:
     # Some proxies add the port, and brackets around IPv6.
     for candidate in (text, text.rpartition(":")[0].strip("[]"), text.strip("[]")):
         found = _parsed(candidate)

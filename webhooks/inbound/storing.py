@@ -51,6 +51,7 @@ class Shape:
     source_confirmed: bool = False
 
 
+_written = json.JSONEncoder(separators=(",", ":")).encode
 _Asked = tuple[Shape, Mapping[str, Any]]
 
 
@@ -79,7 +80,7 @@ def _store(asked: Sequence[_Asked]) -> list[Stored]:
     with transaction.atomic() if len(shapes) > 1 else nullcontext():
         for shape in sorted(shapes, key=repr):
             rows = [{"n": n, **values} for n, (each, values) in enumerate(asked) if each == shape]
-            for n, receipt, counted, known in _executed(_statement(shape), json.dumps(rows, separators=(",", ":"))):
+            for n, receipt, counted, known in _executed(_statement(shape), _written(rows)):
                 stored[n] = Stored(receipt, counted, known)
     return [stored[n] for n in range(len(asked))]
 

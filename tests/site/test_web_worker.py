@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import sys
@@ -9,9 +10,11 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from integrations_site import web_worker
 from integrations_site.embedded.address import REPOSITORY
 from integrations_site.embedded.server import port_is_free
 from integrations_site.supervisor.group import ProcessGroup
@@ -60,17 +63,38 @@ def who(connection: http.client.HTTPConnection) -> str:
     return connection.getresponse().read().decode()
 
 
-def test_each_process_gets_its_share_of_what_is_opened_at_once(port: int) -> None:
+def test_every_process_takes_connections_and_keeps_them(port: int) -> None:
     with ExitStack() as stack:
         opened = [
             stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10))) for _ in range(CONNECTIONS)
         ]
-        for each in opened:
-            each.connect()
-        shares = Counter(who(each) for each in opened)
-        assert Counter(who(each) for each in opened) == shares  # they stay where they are
-    assert len(shares) == WEB_WORKERS
-    assert min(shares.values()) >= CONNECTIONS // 4, shares
+        shares = Counter(who(each) for each in opened)  # one after the other: the next one is for whoever has fewer
+        assert Counter(who(each) for each in opened) == shares
+    assert len(shares) == WEB_WORKERS, shares
+
+
+class Listener:
+    """A listening socket from which somebody else takes the connection meanwhile."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def accept(self) -> Any:
+        self.asked += 1
+        raise BlockingIOError(errno.EAGAIN, "taken")
+
+
+@pytest.mark.parametrize(("has", "waits"), [(0, None), (1, 20e-6), (10, 200e-6), (25, 500e-6), (900, 500e-6)])
+def test_who_has_more_waits_longer_and_minds_not_that_it_is_taken(
+    has: int, waits: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(web_worker.time, "sleep", waited.append)
+    worker, listener = EvenThreadWorker.__new__(EvenThreadWorker), Listener()
+    worker.nr_conns = has
+    worker.accept(listener)
+    assert waited == ([] if waits is None else [pytest.approx(waits)])
+    assert (listener.asked, worker.nr_conns) == (1, has)
 
 
 def test_the_hub_runs_with_it() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -106,6 +108,18 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         if items:
             groups.append(_group(title, items))
     return groups
+
+
+@cache
+def _names() -> Mapping[str, str]:
+    """Return {address: title} of the lists that the sidebar names; not of parts of lists."""
+    entries = [(name, model) for _, group in GROUPS for name, _, model in group if "?" not in model]
+    return {reverse(f"admin:{model.replace('.', '_')}_changelist"): name for name, model in entries}
+
+
+def name_of(url: str) -> str:
+    """Return what the sidebar calls the list at this address; nothing where it has none."""
+    return _names().get(url, "")
 
 
 def _model_item(request: HttpRequest, name: str, icon: str, label: str, query: str) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Reach:
         """Return it in words."""
         if self.looked_back_to is not None:
             until = f"{timezone.localtime(self.looked_back_to):%Y-%m-%d %H:%M:%S}"
-            elsewhere = "" if self.within_tenant else " Choose a tenant to look further back."
+            elsewhere = "" if self.within_tenant or self.further else " Choose a tenant to look further back."
             return f"Looked at the newest {self.listed:,} only, back to {until}.{elsewhere}"
         if self.by_word:
             return f"The newest {self.listed:,} that have it are listed. Narrow the time to see older ones."

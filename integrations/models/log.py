@@ -93,4 +93,4 @@ class LogRetention(TenantOwned):
         constraints = [models.UniqueConstraint(fields=["tenant"], name="one_log_retention_per_tenant")]
 
     def __str__(self) -> str:
-        return f"log retention of {self.tenant_id}"
+        return "log retention"

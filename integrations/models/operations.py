@@ -60,7 +60,7 @@ class BreakerState(models.Model):
     updated = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:
-        return f"{self.key}: {self.state}"
+        return self.key.replace("|", " · ")
 
 
 # Of the row `b` that stands, at the time `EXCLUDED.updated_at`. A clock that lags hands no second out twice; one that was put

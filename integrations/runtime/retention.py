@@ -33,6 +33,7 @@ from integrations.models import (
     RateBucket,
     RateSlot,
 )
+from integrations.runtime import breaker
 from integrations.runtime.keeping import Kept, days_ago, kept_by_all
 
 logger = structlog.get_logger(__name__)
@@ -79,8 +80,9 @@ def purge() -> dict[str, int]:
     """Delete what each tenant keeps for a time only (`keeping.Kept`): call logs, and later those of calls that failed; items of
     the queue that ended, and later those that failed. Of all: audit entries older than AUDIT_RETENTION_DAYS, counts of API
     keys' use older than 400 days, idempotency records older than 24 hours, heartbeats older than a day, token buckets that
-    nobody took from for a week (full again by then) and places of calls that lapsed an hour ago. Return how many rows of each.
-    Called hourly by a schedule, and again while something is left (see `run`); several at once are harmless."""
+    nobody took from for a week (full again by then), places of calls that lapsed an hour ago, circuits of removed accounts
+    or that nobody's calls went through for a month. Return how many rows of each. Called hourly by a schedule, and
+    again while something is left (see `run`); several at once are harmless."""
     now = clock.now()
 
     def each(rows: QuerySet[Any]) -> Chore:
@@ -93,6 +95,7 @@ def purge() -> dict[str, int]:
         "heartbeats": each(Heartbeat.objects.filter(beat_at__lt=now - HEARTBEAT_KEPT)),
         "rate_buckets": each(RateBucket.objects.filter(updated_at__lt=now - BUCKET_KEPT)),
         "rate_slots": each(RateSlot.objects.filter(lapses_at__lt=now - SLOT_KEPT)),
+        "circuits": lambda span: in_batches(breaker.left_over(), breaker.forget, span=span),
         # Logs before the items they belong to: what is gone need not forget its item.
         "call_logs": lambda whole: for_each_tenant(
             lambda tenant_id, kept, span: delete_in_batches(old_logs(tenant_id, kept), by="created", span=span), whole

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import template
 from django.utils.safestring import SafeString
 
 from integrations.adminbase.render import badge
+from integrations_site.navigation import name_of
 from integrations_site.overview import Overview, overview
 
 register = template.Library()
@@ -22,3 +24,9 @@ def hub_overview(context: dict[str, Any]) -> Overview:
 @register.simple_tag
 def hub_badge(value: str) -> SafeString:
     return badge(value)
+
+
+@register.filter
+def hub_heading(part: Mapping[str, Any]) -> Any:
+    """Return a page's heading (of `link` and `title`): a list is called as it is in the sidebar."""
+    return name_of(str(part.get("link", ""))) or part["title"]

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 from django.contrib.messages import get_messages
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from integrations.contracts import clock
 from integrations.contracts.errors import CircuitOpen
@@ -109,13 +111,79 @@ def test_a_span_that_is_not_offered_changes_nothing(row: BreakerState, browser_o
 def test_the_page_says_what_happens_to_calls_meanwhile(row: BreakerState, browser_of: Browser) -> None:
     client = browser_of("operator")
     page = client.get(page_url(row)).content.decode()
-    for text in ("What happens to calls while it is open", "the next provider; else another channel", "Retry-After"):
+    for text in ("What happens to calls while it is open", "the next provider; else another channel", "(503, Retry-After)"):
         assert text in page
     assert "fallback policies of the channel" in page
     assert "&lt;b&gt;answered 503" in page
     assert "<b>answered 503" not in page
     BreakerState.objects.filter(pk=row.pk).update(provider="gone")
     assert "Nothing yet." in client.get(page_url(row)).content.decode()
+
+
+def of_account(config: Config, **fields: Any) -> BreakerState:
+    key = f"{config.provider_id}|sim.example|{config.pk}"
+    now = clock.now()
+    values = {"key": key, "provider": config.provider_id, "host": "sim.example", "window_started_at": now, **fields}
+    return BreakerState.objects.create(**values)
+
+
+def test_the_list_says_whose_a_circuit_is(row: BreakerState, config: Config, browser_of: Browser) -> None:
+    Config.unscoped.filter(pk=config.pk).update(label="Main office")
+    of_account(config)
+    of_account(config, key="gone|h|999999", provider="gone")
+    url = list_url("integrations.breakerstate")
+    client = browser_of("operator")
+    page = client.get(url)
+    shown = [(each.account, each.account_label, each.account_tenant) for each in page.context["cl"].result_list]
+    assert set(shown) == {(None, None, None), (config.pk, "Main office", config.tenant.name), (999999, None, None)}
+    text = page.content.decode()
+    for words in ("Circuit breakers", "Africa&#x27;s Talking", "Main office", page_url(config), "removed"):
+        assert words in text
+    for word, found in (("main off", 1), (config.tenant.name, 1), ("sim.example", 1), ("gone", 1), ("africas", 2), ("\x00", 3)):
+        assert client.get(url, {"q": word}).context["cl"].queryset.count() == found, word
+
+
+def test_the_list_asks_no_question_per_row(config: Config, browser_of: Browser) -> None:
+    client, url = browser_of("operator"), list_url("integrations.breakerstate")
+    of_account(config)
+    with CaptureQueriesContext(connection) as one_row:
+        client.get(url)
+    for number in range(3):
+        other = factories.make_config(factories.make_tenant(f"tenant-{number}"), "africastalking", environment="sandbox")
+        of_account(other)
+    with CaptureQueriesContext(connection) as four_rows:
+        client.get(url)
+    assert len(four_rows) == len(one_row)
+
+
+@pytest.mark.parametrize(
+    ("fields", "age", "text", "listed"),
+    [
+        ({"failures": 3, "successes": 5}, 0, "3 of 8 calls that count now", "3 of 8"),
+        ({"failures": 3, "successes": 5}, 31, "1 of 3 calls that count now", "1 of 3"),
+        ({"failures": 3, "successes": 5}, 61, "no call that counts now", ""),
+        (
+            {"failures": 6, "successes": 2, "state": "open", "openings": 2},
+            600,
+            "6 of 8 calls when it opened, 2 times in a row",
+            "",
+        ),
+    ],
+)
+def test_what_is_counted_is_what_counts_now(
+    fields: dict[str, Any], age: int, text: str, listed: str, row: BreakerState, browser_of: Browser
+) -> None:
+    BreakerState.objects.filter(pk=row.pk).update(window_started_at=clock.now() - timedelta(seconds=age), **fields)
+    client = browser_of("operator")
+    assert text in client.get(page_url(row)).content.decode()
+    assert listed in client.get(list_url("integrations.breakerstate")).content.decode()
+    row.refresh_from_db()
+    assert row.failures == fields["failures"], "looking changes nothing"
+
+
+def test_a_probe_under_way_is_no_time_to_try_again(row: BreakerState, browser_of: Browser) -> None:
+    BreakerState.objects.filter(pk=row.pk).update(state="half_open", retry_at=clock.now() + timedelta(seconds=40))
+    assert "a call is finding out" in browser_of("operator").get(page_url(row)).content.decode()
 
 
 @pytest.mark.parametrize(("held", "expected"), [("yes", 1), ("no", 2)])

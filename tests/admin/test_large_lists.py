@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -15,7 +16,8 @@ from django.utils import timezone
 from integrations.adminbase import large
 from integrations.messaging.models import Message, Recipient
 from integrations.models import CallLog, Role, Tenant
-from tests.factories import MovableClock, make_inbound, make_item, make_log, make_user
+from tests.factories import MovableClock, make_delivery, make_endpoint, make_inbound, make_item, make_log, make_user
+from webhooks.outbound.models import Delivery
 
 pytestmark = pytest.mark.django_db
 LOGS = "/admin/integrations/calllog/"
@@ -71,6 +73,37 @@ def test_a_condition_without_an_index_is_asked_of_the_newest_and_says_so(
     assert listed(boss, f"{LOGS}{further}")[0] == [rows[1]]
     for query in ("provider=example", "created_to_0=2026-11-20&created_to_1=09:01:00"):
         assert listed(boss, f"{LOGS}?{query}")[1] == "", "an index answers it"
+
+
+def test_times_that_a_person_writes_are_of_the_consoles_zone(boss: Client, tenant: Tenant, clock: MovableClock) -> None:
+    rows = [make_log(tenant).pk for _ in range(3)]
+    for number, pk in enumerate(rows):
+        CallLog.unscoped.filter(pk=pk).update(created=clock.moment + timedelta(minutes=number))
+    since, until = "created_from_0=2026-11-20&created_from_1=09:01:00", "created_to_0=2026-11-20&created_to_1=09:01:00"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for zone, found in (("UTC", rows[:0:-1]), ("Africa/Nairobi", rows[::-1]), ("America/New_York", [])):
+            with timezone.override(zone):
+                assert listed(boss, f"{LOGS}?{since}")[0] == found, zone
+        assert listed(boss, f"{LOGS}?{since}&{until}")[0] == [rows[1]]
+        for half in ("created_from_0=2026-11-20", "created_from_0=2026-11-20&created_from_1=noon", "created_to_1=09:00:00"):
+            assert listed(boss, f"{LOGS}?{half}")[0] == rows[::-1], half
+        assert listed(boss, f"{LOGS}?{until}&created_from_0=soon&created_from_1=noon")[0] == rows[1::-1]
+
+
+def test_deliveries_that_failed_are_listed_from_everywhere(
+    boss: Client, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, clock: MovableClock
+) -> None:
+    monkeypatch.setattr(large, "LOOKED_AT", 1)
+    endpoint = make_endpoint(tenant)
+    made = [make_delivery(endpoint).pk for _ in range(3)]
+    Delivery.unscoped.filter(pk__in=made[:2]).update(state="failed")
+    url = "/admin/webhooks_outbound/delivery/"
+    assert listed(boss, f"{url}?state__exact=failed") == (made[1::-1], "")
+    keys, told = listed(boss, f"{url}?state__exact=delivered")
+    assert keys == []
+    assert told.startswith("Looked at the newest 1 only")
+    assert listed(boss, f"{url}?state__exact=failed&endpoint={endpoint.pk}")[1].startswith("Looked at the newest 1 only")
 
 
 def test_whole_words_are_found_everywhere_and_parts_in_the_newest(
@@ -162,6 +195,11 @@ def test_an_operator_lists_all_tenants_and_one(
     assert listed(client, f"{page}?q=INV-1")[0] == [mine.pk]
     _keys, told = listed(client, f"{page}?state__exact=pending")
     assert told.endswith("Choose a tenant to look further back.")
+    for number in range(2):
+        make_log(tenant, operation=f"asked-{number}")
+    _keys, told = listed(client, f"{LOGS}?status__exact=failed")
+    assert told.startswith("Looked at the newest 1 only")
+    assert "Choose a tenant" not in told, "a link leads further back"
 
 
 def test_messages_are_found_by_whom_they_went_to(boss: Client, tenant: Tenant) -> None:

@@ -66,6 +66,7 @@ def test_purge_keeps_what_is_young(tenant: Tenant, clock: MovableClock, settings
         "heartbeats": 1,
         "rate_buckets": 1,
         "rate_slots": 0,
+        "circuits": 0,
         "queue_items": 0,
     }
     assert retention.purge() == gone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
@@ -115,12 +116,13 @@ class WriteForm(forms.Form):
         """The variables in what was written."""
         return variables_of(*self.words())
 
+    @abstractmethod
     def words(self) -> tuple[str, ...]:
-        raise NotImplementedError
+        """Return what was written, field by field, as `word_fields` names them."""
 
+    @abstractmethod
     def typed(self) -> Typed:
-        """All recipients that were typed, whatever their role."""
-        raise NotImplementedError
+        """Return all recipients that were typed, whatever their role."""
 
     def kept_fields(self) -> dict[str, str]:
         """What brings this form back: its values as they came."""
@@ -172,8 +174,9 @@ class WriteForm(forms.Form):
                 self.word_fields()[-1], f"Replace {lacking} by real words, or upload a file whose columns fill it in."
             )
 
+    @abstractmethod
     def word_fields(self) -> tuple[str, ...]:
-        raise NotImplementedError
+        """Return the names of the fields that hold what was written."""
 
     def _moment(self, text: str) -> datetime | None:
         try:

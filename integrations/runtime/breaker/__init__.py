@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from integrations.runtime.breaker.accounts import UNUSED, forget, left_over, with_account
 from integrations.runtime.breaker.circuit import (
     FAILURE_RATE,
     FIRST_WAIT,
@@ -19,7 +20,7 @@ from integrations.runtime.breaker.circuit import (
 from integrations.runtime.breaker.memory import FRESH, MEMORY
 from integrations.runtime.breaker.operating import concerned, hold, let_go, reset
 from integrations.runtime.breaker.passing import Passage, check, key_of
-from integrations.runtime.breaker.standing import by_provider
+from integrations.runtime.breaker.standing import by_provider, counted
 
 __all__ = [
     "FAILURE_RATE",
@@ -30,15 +31,20 @@ __all__ = [
     "MINIMUM_FAILURES",
     "PROBE_SPAN",
     "SPREAD",
+    "UNUSED",
     "WINDOW",
     "Passage",
     "by_provider",
     "check",
     "concerned",
+    "counted",
+    "forget",
     "held",
     "hold",
     "key_of",
+    "left_over",
     "let_go",
     "reset",
     "shown",
+    "with_account",
 ]

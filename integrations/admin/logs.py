@@ -6,11 +6,11 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter
 from unfold.decorators import display
 
 from integrations.adminbase.base import Button
-from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.filters import ProviderFilter, RangeDateTimeFilter
 from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, block, pretty_json, reference, when
 from integrations.models import CallLog

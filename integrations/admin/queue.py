@@ -9,10 +9,11 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter
 from unfold.decorators import action, display
 
 from integrations.adminbase.base import Button
+from integrations.adminbase.filters import RangeDateTimeFilter
 from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, moment, pretty_json, reference, table, when
 from integrations.contracts.errors import ProviderError

@@ -7,7 +7,10 @@ from typing import Any
 from django.contrib.admin import ModelAdmin
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from unfold.contrib.filters import admin as unfold
 from unfold.contrib.filters.admin import DropdownFilter
+from unfold.utils import parse_datetime_str
 
 from integrations.adminbase.access import tenants_with_role
 from integrations.models import Provider, Role, Tenant
@@ -47,3 +50,15 @@ class ProviderFilter(DropdownFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(**{self.field: self.value()}) if self.value() else queryset
+
+
+class RangeDateTimeFilter(unfold.RangeDateTimeFilter):
+    """Takes the times that a person writes for times of the console's zone. Half a time, or what is none, is no condition."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        for end, lookup in (("from", "gte"), ("to", "lte")):
+            day, time = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") for part in (0, 1))
+            moment = parse_datetime_str(f"{day} {time}") if day and time else None
+            if moment is not None:
+                queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": timezone.make_aware(moment)})
+        return queryset

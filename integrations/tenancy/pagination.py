@@ -19,19 +19,23 @@ from rest_framework.utils.urls import replace_query_param
 
 LOOKED_AT = 10_000
 """Rows that one page looks at where no index answers its filters."""
+JOINED = 5_000
+"""The same where each row is asked for another table's, which costs several times as much as the row itself."""
 READ = 1_000
 """The same for parts of words, for which whole bodies are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Which filters of a list over a large table an index answers. A page with any other one looks at `LOOKED_AT` rows: it may
-    hold fewer rows than asked for, even none, and yet have a `next` one, which looks further."""
+    """Which filters of a list over a large table an index answers. A page with any other one looks at `LOOKED_AT` rows at
+    most: it may hold fewer rows than asked for, even none, and yet have a `next` one, which looks further."""
 
     served: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     """Filters that cost nothing beyond the rows they find, in the list's order; of some only for one of certain values."""
     few: frozenset[str] = frozenset()
     """Filters that an index narrows to few rows: whatever else is asked of those costs little."""
+    joined: frozenset[str] = frozenset()
+    """Filters that look up rows of another table."""
     read: frozenset[str] = frozenset()
     """Filters that read long texts."""
 
@@ -39,7 +43,9 @@ class Reach:
         """Return how many rows a page with these filters looks at; None where it need not be limited."""
         if given.keys() & self.few or all(self.is_served(*each) for each in given.items()):
             return None
-        return READ if given.keys() & self.read else LOOKED_AT
+        if given.keys() & self.read:
+            return READ
+        return JOINED if given.keys() & self.joined else LOOKED_AT
 
     def is_served(self, name: str, values: list[str]) -> bool:
         if name not in self.served:

@@ -16,12 +16,12 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 from django_scopes import scope
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminSingleDateWidget, UnfoldAdminTextareaWidget
 
 from integrations.adminbase.base import Button, TenantScopedAdmin
-from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.filters import ProviderFilter, RangeDateTimeFilter
 from integrations.adminbase.render import badge, link, moment, money, one_line, reference, table, when
 from integrations.contracts import clock
 from integrations.contracts.capabilities import Capability

@@ -11,6 +11,7 @@ from rest_framework.test import APIClient
 from integrations.models import CallLog, Tenant
 from integrations.tenancy import pagination
 from tests.factories import MovableClock, make_endpoint, make_item, make_log
+from webhooks.outbound import selectors
 from webhooks.outbound.models import Delivery, Event
 
 pytestmark = pytest.mark.django_db
@@ -133,3 +134,44 @@ def test_deliveries_are_paged_of_all_and_of_one_endpoint(admin_api: APIClient, t
         assert walked(admin_api, f"{url}page_size=2") == [newest[:2], newest[2:4], newest[4:]]
         until = "created_before=2026-11-20T09:02:30Z"
         assert flat(walked(admin_api, f"{url}page_size=2&{until}")) == newest[2:]
+
+
+def test_deliveries_of_a_type_are_found_by_its_events_where_these_are_few(
+    admin_api: APIClient, tenant: Tenant, other_tenant: Tenant, monkeypatch: pytest.MonkeyPatch, clock: MovableClock
+) -> None:
+    monkeypatch.setattr(pagination, "LOOKED_AT", 100)
+    monkeypatch.setattr(pagination, "JOINED", 3)
+    made: dict[str, list[str]] = {"rare": [], "common": []}
+    for owner in (other_tenant, tenant):
+        endpoint = make_endpoint(owner)
+        for number in range(8):
+            kind = "rare" if number in (1, 2) else "common"
+            event = Event.unscoped.create(tenant=owner, type=kind, key=str(number), payload="{}")
+            delivery = Delivery.unscoped.create(tenant=owner, event=event, endpoint=endpoint, state="failed")
+            if owner == tenant:
+                made[kind].insert(0, delivery.pk)
+            clock.advance(minutes=1)
+    urls = ("/api/v1/integration/deliveries", f"/api/v1/webhooks/{endpoint.pk}/deliveries", "/api/v1/webhooks/dead-letters")
+    for url in urls:
+        for named in (500, 2, 1):  # of few events: by their names; of more than may be named: by a look at each delivery's
+            monkeypatch.setattr(selectors, "EVENTS_NAMED", named)
+            assert walked(admin_api, f"{url}?type=rare") == [[], made["rare"][:1], made["rare"][1:]], (url, named)
+            assert flat(walked(admin_api, f"{url}?type=common")) == made["common"], (url, named)
+            assert flat(walked(admin_api, f"{url}?type=nothing")) == [], (url, named)
+
+
+def test_what_failed_is_listed_from_everywhere(
+    admin_api: APIClient, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, clock: MovableClock
+) -> None:
+    monkeypatch.setattr(pagination, "LOOKED_AT", 1)
+    endpoint = make_endpoint(tenant)
+    made = []
+    for number in range(5):
+        event = Event.unscoped.create(tenant=tenant, type="payment.completed", key=str(number), payload="{}")
+        state = "failed" if number < 2 else "delivered"
+        made.append(Delivery.unscoped.create(tenant=tenant, event=event, endpoint=endpoint, state=state).pk)
+        clock.advance(minutes=1)
+    assert walked(admin_api, "/api/v1/integration/deliveries?state=failed") == [made[1::-1]]
+    delivered = walked(admin_api, "/api/v1/integration/deliveries?state=delivered")
+    assert flat(delivered) == made[:1:-1]
+    assert max(map(len, delivered)) == 1, "a row a page: no index answers it"

@@ -30,6 +30,7 @@ GROWTH = [
     ("messaging", "0005_growth_indexes"),
     ("webhooks_inbound", "0005_growth_indexes"),
     ("webhooks_outbound", "0006_growth_indexes"),
+    ("webhooks_outbound", "0007_failed_deliveries_by_time"),
 ]
 
 

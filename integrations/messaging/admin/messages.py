@@ -8,13 +8,13 @@ from django.contrib import admin
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from integrations.adminbase import large
 from integrations.adminbase.access import READERS, tenants_with_role
 from integrations.adminbase.base import TenantScopedAdmin
-from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.filters import ProviderFilter, RangeDateTimeFilter
 from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, block, moment, pretty_json, reference, table, when
 from integrations.contracts import clock

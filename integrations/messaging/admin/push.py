@@ -8,11 +8,11 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter
 from unfold.decorators import display
 
 from integrations.adminbase.base import TenantScopedAdmin
-from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.filters import ProviderFilter, RangeDateTimeFilter
 from integrations.adminbase.render import badge, when
 from integrations.messaging.models import Device
 from integrations.messaging.push import devices

@@ -162,7 +162,11 @@ class MessageListView(StaffGenericAPIView):
     key_scope = "messages"
     serializer_class = MessageSerializer
     filterset_class = MessageFilter
-    reach = Reach(served={"created_after": None, "created_before": None}, few=frozenset({"reference_id", "to"}))
+    reach = Reach(
+        served={"created_after": None, "created_before": None},
+        few=frozenset({"reference_id", "to"}),
+        joined=frozenset({"status"}),
+    )
     default_ordering = ("-created", "-id")
     orderings = {"created": ("created", "id"), "-created": ("-created", "-id")}
 

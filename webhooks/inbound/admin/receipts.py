@@ -7,11 +7,11 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.db.models.functions import Substr
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, FieldTextFilter
 from unfold.decorators import display
 
 from integrations.adminbase.base import Button
-from integrations.adminbase.filters import ProviderFilter
+from integrations.adminbase.filters import ProviderFilter, RangeDateTimeFilter
 from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, pretty_json, reference, when
 from integrations.http.masking import Mask

@@ -12,11 +12,12 @@ from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django_scopes import scope
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, FieldTextFilter
 from unfold.decorators import action, display
 
 from integrations.adminbase.access import READERS, tenants_with_role
 from integrations.adminbase.base import Button
+from integrations.adminbase.filters import RangeDateTimeFilter
 from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, block, moment, one_line, pretty_json, reference, table, when
 from integrations.models import Tenant
@@ -129,7 +130,10 @@ class DeliveryAdmin(LargeTableAdmin):
         return ("-pk",) if self._by_id(request) else super().get_ordering(request)
 
     def served_by(self, request: HttpRequest) -> frozenset[str]:
-        return frozenset({"tenant", "endpoint"}) if self._by_id(request) else super().served_by(request)
+        if self._by_id(request):
+            return frozenset({"tenant", "endpoint"})
+        failed = self.is_narrow(request) and request.GET.get("state__exact") == DeliveryState.FAILED
+        return super().served_by(request) | ({"state__exact"} if failed else set())
 
     # --- panels -------------------------------------------------------------------------------------------------------
 

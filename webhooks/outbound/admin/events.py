@@ -5,10 +5,11 @@ from __future__ import annotations
 from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
-from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import display
 
 from integrations.adminbase.base import Button
+from integrations.adminbase.filters import RangeDateTimeFilter
 from integrations.adminbase.large import LargeTableAdmin
 from integrations.adminbase.render import badge, pretty_json, reference, table, when
 from webhooks.outbound.models import Delivery, Event

@@ -18,18 +18,24 @@ from webhooks.outbound.endpoints.access import DELIVERY, ENDPOINT, SCOPE, delive
 from webhooks.outbound.endpoints.delivery_serializers import DeliveryDetail, DeliveryOutput
 from webhooks.outbound.models import DeadReason, Delivery, DeliveryState
 from webhooks.outbound.recovery.resending import retry_delivery
+from webhooks.outbound.selectors import of_type
 
 _TIMES: dict[str, frozenset[str] | None] = {"created_after": None, "created_before": None}
+_FAILED = frozenset({DeliveryState.FAILED.value})
 _FEW = frozenset({"event"})
+_JOINED = frozenset({"type"})
 
 
 class DeliveryFilter(filters.FilterSet):
     state = filters.ChoiceFilter(choices=DeliveryState.choices)
-    type = filters.CharFilter(field_name="event__type")
+    type = filters.CharFilter(method="filter_type")
     event = filters.CharFilter(field_name="event_id")
     dead_reason = filters.ChoiceFilter(choices=DeadReason.choices)
     created_after = filters.IsoDateTimeFilter(field_name="created", lookup_expr="gte")
     created_before = filters.IsoDateTimeFilter(field_name="created", lookup_expr="lt")
+
+    def filter_type(self, rows: QuerySet[Delivery], name: str, value: str) -> QuerySet[Delivery]:
+        return of_type(rows, value)
 
 
 class AllDeliveriesFilter(DeliveryFilter):
@@ -53,8 +59,8 @@ class _Deliveries(TenantGenericAPIView):
 
     @property
     def of_one(self) -> bool:
-        """Whether the list is of one endpoint."""
-        raise NotImplementedError
+        """Whether the list is of one endpoint: by its path, or by a filter."""
+        return "endpoint_id" in self.kwargs or bool(self.request.query_params.get("endpoint"))
 
     @property
     def _by_id(self) -> bool:
@@ -67,8 +73,8 @@ class _Deliveries(TenantGenericAPIView):
     @property
     def reach(self) -> Reach:
         if self._by_id:
-            return Reach(served={"endpoint": None}, few=_FEW)
-        return Reach(served=_TIMES, few=_FEW)
+            return Reach(served={"endpoint": None}, few=_FEW, joined=_JOINED)
+        return Reach(served={**_TIMES, "state": _FAILED}, few=_FEW, joined=_JOINED)
 
     def listed(self) -> Response:
         page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
@@ -79,10 +85,6 @@ class DeliveriesView(_Deliveries):
     """What was and will be sent to an endpoint, newest first."""
 
     filterset_class = DeliveryFilter
-
-    @property
-    def of_one(self) -> bool:
-        return True
 
     def get_queryset(self) -> QuerySet[Delivery]:
         if getattr(self, "swagger_fake_view", False):
@@ -98,10 +100,6 @@ class AllDeliveriesView(_Deliveries):
     """What was and will be sent to all endpoints, those that were deleted included, newest first."""
 
     filterset_class = AllDeliveriesFilter
-
-    @property
-    def of_one(self) -> bool:
-        return bool(self.request.query_params.get("endpoint"))
 
     def get_queryset(self) -> QuerySet[Delivery]:
         if getattr(self, "swagger_fake_view", False):

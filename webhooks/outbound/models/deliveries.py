@@ -103,7 +103,11 @@ class Delivery(TenantOwned):
             models.Index(fields=["endpoint", "-id"], name="webhook_delivery_of_endpoint"),
             models.Index(fields=["endpoint", "position"], name="webhook_delivery_position"),
             models.Index(fields=["tenant", "-created", "-id"], name="webhook_delivery_by_time"),
+            # Dead letters are in the order of their ids, the list of all deliveries in the order of time.
             models.Index(fields=["tenant", "-id"], condition=Q(state="failed"), name="webhook_delivery_dead"),
+            models.Index(
+                fields=["tenant", "-created", "-id"], condition=Q(state="failed"), name="webhook_delivery_dead_by_time"
+            ),
             models.Index(fields=["carrier"], condition=Q(carrier__isnull=False), name="webhook_delivery_carrier"),
         ]
 

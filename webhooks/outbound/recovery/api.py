@@ -33,17 +33,21 @@ from webhooks.outbound.recovery.serializers import (
     RetentionOutput,
     SelectionInput,
 )
+from webhooks.outbound.selectors import of_type
 
 
 class DeadLetterFilter(filters.FilterSet):
     endpoint = filters.CharFilter(field_name="endpoint_id")
-    type = filters.CharFilter(field_name="event__type")
+    type = filters.CharFilter(method="filter_type")
     event = filters.CharFilter(field_name="event_id")
     reason = filters.ChoiceFilter(field_name="dead_reason", choices=DeadReason.choices)
     created_after = filters.IsoDateTimeFilter(field_name="created", lookup_expr="gte")
     created_before = filters.IsoDateTimeFilter(field_name="created", lookup_expr="lt")
     died_after = filters.IsoDateTimeFilter(field_name="finished_at", lookup_expr="gte")
     died_before = filters.IsoDateTimeFilter(field_name="finished_at", lookup_expr="lt")
+
+    def filter_type(self, rows: QuerySet[Delivery], name: str, value: str) -> QuerySet[Delivery]:
+        return of_type(rows, value)
 
 
 class DeadLettersView(TenantGenericAPIView):
@@ -52,7 +56,7 @@ class DeadLettersView(TenantGenericAPIView):
     key_scope = SCOPE
     serializer_class = DeliveryOutput
     filterset_class = DeadLetterFilter
-    reach = Reach(few=frozenset({"event"}))
+    reach = Reach(few=frozenset({"event"}), joined=frozenset({"type"}))
 
     def get_queryset(self) -> QuerySet[Delivery]:
         if getattr(self, "swagger_fake_view", False):

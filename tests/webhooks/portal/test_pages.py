@@ -231,6 +231,23 @@ def test_deliveries_are_filtered_and_paged(jane: Client, endpoint: Endpoint, mon
     assert "Enter a valid date" in text_of(wrong)
 
 
+def test_a_page_with_conditions_looks_so_far_and_says_so(
+    jane: Client, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("webhooks.outbound.portal.deliveries.LOOKED_AT", 3)
+    dead = make_dead(endpoint)
+    for _ in range(5):
+        factories.make_delivery(endpoint)
+    text = text_of(jane.get(at(endpoint, "deliveries/?state=failed")))
+    assert "Nothing among 3 deliveries" in text
+    assert dead.pk not in text
+    older = re.search(r'href="(\?[^"]*before=[^"]+)">Older', text)
+    assert older is not None
+    text = text_of(jane.get(at(endpoint, f"deliveries/{older[1].replace('&amp;', '&')}")))
+    assert dead.pk in text
+    assert "Older" not in text
+
+
 def test_dead_letters_are_chosen_and_sent_again(jane: Client, endpoint: Endpoint) -> None:
     one, other = make_dead(endpoint), make_dead(endpoint)
     shown = text_of(jane.get("/portal/dead-letters/"))

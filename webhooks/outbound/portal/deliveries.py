@@ -18,6 +18,8 @@ from webhooks.outbound.publishing import formats
 from webhooks.outbound.recovery.resending import retry_delivery, send_again
 
 ROWS = 50
+LOOKED_AT = 10_000
+"""Deliveries of an endpoint that one page with conditions looks at: no index answers them all."""
 WAITING = (DeliveryState.PENDING, DeliveryState.GATHERING, DeliveryState.BATCHED)
 STOP_ASKING = 286
 """The status at which htmx swaps the part in and polls no more."""
@@ -31,6 +33,7 @@ def listing(request: HttpRequest, visitor: Visitor, endpoint_id: str) -> HttpRes
     endpoint = endpoint_of(visitor, endpoint_id)
     form = DeliveryFilterForm(request.GET)
     found = Delivery.objects.filter(endpoint=endpoint).select_related("event")
+    conditions: dict[str, Any] = {}
     if form.is_valid():
         asked = form.cleaned_data
         conditions = {
@@ -39,8 +42,7 @@ def listing(request: HttpRequest, visitor: Visitor, endpoint_id: str) -> HttpRes
             "created__gte": asked["since"],
             "created__lt": asked["until"],
         }
-        found = found.filter(**{name: value for name, value in conditions.items() if value})
-    context = {"endpoint": shown(visitor, endpoint), "form": form, **_page(request, found)}
+    context = {"endpoint": shown(visitor, endpoint), "form": form, **_page(request, found, conditions)}
     template = "delivery_rows.html" if request.headers.get("HX-Request") else "deliveries.html"
     return show(request, visitor, template, context)
 
@@ -99,11 +101,12 @@ def redrive(request: HttpRequest, visitor: Visitor) -> HttpResponse:
 
 def _dead_letters(request: HttpRequest, visitor: Visitor, **context: Any) -> HttpResponse:
     form, found = DeadLetterForm(request.GET), _dead(visitor)
+    conditions: dict[str, Any] = {}
     if form.is_valid():
         conditions = {"dead_reason": form.cleaned_data["reason"], "event__type": form.cleaned_data["type"]}
-        found = found.filter(**{name: value for name, value in conditions.items() if value})
     status = 409 if context.get("refused") or context.get("empty") else 200
-    return show(request, visitor, "dead_letters.html", {"form": form, **_page(request, found), **context}, status=status)
+    page = _page(request, found, conditions)
+    return show(request, visitor, "dead_letters.html", {"form": form, **page, **context}, status=status)
 
 
 def _dead(visitor: Visitor) -> QuerySet[Delivery]:
@@ -113,20 +116,26 @@ def _dead(visitor: Visitor) -> QuerySet[Delivery]:
     return found.select_related("event", "endpoint")
 
 
-def _page(request: HttpRequest, found: QuerySet[Delivery]) -> dict[str, Any]:
-    """Return a page of deliveries, newest first; `before` is the id of the last one of the page before: rows that arrive
-    meanwhile move nothing."""
+def _page(request: HttpRequest, found: QuerySet[Delivery], conditions: dict[str, Any]) -> dict[str, Any]:
+    """Return a page of these deliveries, newest first; `before` is the id of the last one of the page before: rows that arrive
+    meanwhile move nothing. With conditions a page looks at `LOOKED_AT` deliveries, and the next one further back."""
+    wanted = {name: value for name, value in conditions.items() if value}
     before = request.GET.get("before", "")
+    found = found.order_by("-id")
     if is_id("dlv", before):
         found = found.filter(pk__lt=before)
-    rows = list(found.order_by("-id")[: ROWS + 1])
+    last = list(found.values_list("pk", flat=True)[LOOKED_AT - 1 : LOOKED_AT + 1]) if wanted else []
+    if len(last) > 1:
+        found = found.filter(pk__gte=last[0])
+    rows = list(found.filter(**wanted)[: ROWS + 1])
     query = request.GET.copy()
     query.pop("done", None)
     query.pop("before", None)
     first = f"?{query.urlencode()}"
-    query["before"] = rows[ROWS - 1].pk if len(rows) > ROWS else ""
+    query["before"] = rows[ROWS - 1].pk if len(rows) > ROWS else last[0] if len(last) > 1 else ""
     older = f"?{query.urlencode()}" if query["before"] else ""
-    return {"deliveries": rows[:ROWS], "first": first, "older": older, "at_top": not before}
+    looked = LOOKED_AT if len(rows) <= ROWS and older else 0
+    return {"deliveries": rows[:ROWS], "first": first, "older": older, "at_top": not before, "looked_at": looked}
 
 
 def _delivery(endpoint: Endpoint, delivery_id: str) -> Delivery:

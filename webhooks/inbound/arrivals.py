@@ -107,6 +107,8 @@ def _key(text: str) -> str:
 
 def storable(text: str) -> str:
     """Return text without what PostgreSQL refuses (NUL, lone surrogates)."""
+    if text.isascii() and "\x00" not in text:  # nearly all of it is
+        return text
     return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 

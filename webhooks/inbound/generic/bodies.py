@@ -113,4 +113,6 @@ def _checked(value: Any, depth: int) -> Any:
 
 def clean(text: str) -> str:
     """Return text without what PostgreSQL refuses."""
+    if text.isascii() and "\x00" not in text:  # nearly all of it is
+        return text
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()

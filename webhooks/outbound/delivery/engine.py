@@ -54,7 +54,8 @@ class Limits:
     how often leases are prolonged.
     `stop_grace` is what deliveries in flight get after a stop request; at the end of a shift they get their whole timeout.
     `settle_patience` is how long outcomes outlive a database that is away; those whose endpoint somebody holds are tried each
-    `settle_again` for as long as their lease lasts.
+    `settle_again` for as long as their lease lasts: most often another engine holds it for the moment of its claim, and what
+    waits takes places meanwhile.
     """
 
     in_flight: int = 400
@@ -69,7 +70,7 @@ class Limits:
     stop_check: float = 0.2
     stop_grace: float = 2.0
     settle_patience: float = 15.0
-    settle_again: float = 0.25
+    settle_again: float = 0.05
     timeouts: Timeouts = field(default_factory=Timeouts)
 
 
